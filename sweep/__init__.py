@@ -1,0 +1,1 @@
+"""sweep: find the loss weights of a multi-task recommender."""

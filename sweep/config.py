@@ -1,0 +1,423 @@
+"""The study file: one TOML document, checked key by key, as a frozen `StudyConfig`.
+
+A study file answers eight questions, one table each: which data (`dataset`), how it is divided
+(`split`), which network (`model`), how it is trained (`training`), which weights are searched
+(`search_space`), what is measured (`objectives`), how the search moves (`sampler`), and how long
+it may take (`budget`); `seeds` make it repeatable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from sweep.errors import ConfigError
+
+Direction = Literal["minimize", "maximize"]
+
+KS: tuple[int, ...] = (1, 5, 10, 50, 100)
+"""Lengths of the recommended lists that are scored."""
+
+METRICS: Mapping[str, Direction] = {
+    "rmse": "minimize",
+    **{f"top_{k}_accuracy": "maximize" for k in KS},
+    **{f"unseen_top_{k}_accuracy": "maximize" for k in KS},
+}
+"""Every metric that a trial records, with the direction in which it is better.
+
+`rmse` is in units of the label. `top_K_accuracy` is the fraction of test interactions whose
+candidate is among the K best-scored of all candidates, as in the tutorial; `unseen_top_K_accuracy`
+leaves out the candidates that the query has in the training rows.
+"""
+
+MOVIELENS: tuple[str, ...] = (
+    "movielens/100k",
+    "movielens/1m",
+    "movielens/20m",
+    "movielens/25m",
+    "movielens/latest-small",
+)
+"""Datasets that tensorflow-datasets prepares."""
+
+FILE_SUFFIXES: tuple[str, ...] = (".csv", ".parquet")
+"""Kinds of file that can be a dataset."""
+
+
+class Section(BaseModel):
+    """A table of the study file: frozen, typed strictly, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+# TOML has arrays only, so a tuple must be allowed to come from a list.
+Layers = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(strict=False, max_length=16)
+]
+
+
+class SyntheticConfig(Section):
+    """Size and noise of the planted dataset; see `sweep.data.datasets.synthetic`."""
+
+    queries: int = Field(default=300, ge=2, le=1_000_000)
+    candidates: int = Field(default=200, ge=2, le=1_000_000)
+    interactions: int = Field(default=12_000, ge=10, le=100_000_000)
+    noise: float = Field(default=0.3, ge=0, le=10)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class DatasetConfig(Section):
+    """Which interactions: a known name, or a file and the names of its columns.
+
+    For MovieLens the columns have defaults (`user_id`, `movie_title`, `user_rating`,
+    `timestamp`); for a file, `query`, `candidate` and `label` must be given.
+    """
+
+    name: str
+    query: str | None = None
+    candidate: str | None = None
+    label: str | None = None
+    timestamp: str | None = None
+    synthetic: SyntheticConfig | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the name is a path."""
+        return self.name.lower().endswith(FILE_SUFFIXES)
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetConfig:
+        if not (self.is_file or self.name == "synthetic" or self.name in MOVIELENS):
+            close = difflib.get_close_matches(self.name, (*MOVIELENS, "synthetic"), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"name {self.name!r} is not a dataset; allowed: {', '.join(MOVIELENS)}, synthetic, "
+                f"or a path that ends in {' or '.join(FILE_SUFFIXES)}{hint}"
+            )
+        if self.is_file:
+            missing = [key for key in ("query", "candidate", "label") if getattr(self, key) is None]
+            if missing:
+                raise ValueError(
+                    f"{self.name} is a file, so its columns must be named; missing: "
+                    f'{", ".join(missing)}; add for example {missing[0]} = "column name"'
+                )
+        columns = [
+            c for c in (self.query, self.candidate, self.label, self.timestamp) if c is not None
+        ]
+        if len(set(columns)) != len(columns):
+            raise ValueError(f"one column is named twice among {columns}; each has its own")
+        if columns and self.name == "synthetic":
+            raise ValueError("the synthetic dataset has no columns to name; remove those keys")
+        if self.synthetic is not None and self.name != "synthetic":
+            raise ValueError('[dataset.synthetic] goes with name = "synthetic" only; remove it')
+        return self
+
+
+class SplitConfig(Section):
+    """How interactions are divided into training and test rows.
+
+    `random` draws the test rows with NumPy from `seeds.split`. `tutorial` takes the very rows that
+    the TensorFlow Recommenders tutorials take: `tf.data`'s shuffle with global and operation seed
+    `seeds.split` (42 there), the first rows for training and the next for test.
+    """
+
+    method: Literal["random", "tutorial"] = "random"
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+
+
+class ModelConfig(Section):
+    """The shared model: two embedding towers and a rating tower (dense layers, ReLU) on both."""
+
+    embedding_dimension: int = Field(default=32, ge=1, le=4096)
+    rating_layers: Layers = (256, 128)
+
+
+class TrainingConfig(Section):
+    """How each trial is trained.
+
+    With `reshuffle = false` the batches are drawn once and every epoch repeats them, as
+    `shuffle().batch().cache()` does in the tutorial, so that the in-batch negatives are frozen.
+    `retrieval_reduction` says whether the in-batch softmax is summed or averaged over a batch:
+    under `sum`, equal loss weights are not equal, and depend on `batch_size`.
+    """
+
+    optimizer: Literal["adagrad", "adam"] = "adagrad"
+    learning_rate: float = Field(default=0.1, gt=0, le=100)
+    epochs: int = Field(default=3, ge=1, le=10_000)
+    batch_size: int = Field(default=8192, ge=2, le=1_000_000)
+    reshuffle: bool = True
+    retrieval_reduction: Literal["sum", "mean"] = "mean"
+
+
+class Range(Section):
+    """The values that one search variable may take: `low <= value <= high`."""
+
+    low: float = Field(gt=0)
+    high: float = Field(gt=0, le=1e12)
+    log: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} is not below high = {self.high:g}; swap them")
+        return self
+
+
+class SearchSpaceConfig(Section):
+    """Where the two loss weights are searched."""
+
+    rating_weight: Range
+    retrieval_weight: Range
+
+
+class Objective(Section):
+    """A metric and the direction in which it is better: one thing, not two."""
+
+    metric: str
+    direction: Direction
+    reference: float | None = None
+    """The worst value that counts towards the hypervolume; see `StudyRecord.reference_point`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Objective:
+        if self.metric not in METRICS:
+            close = difflib.get_close_matches(self.metric, METRICS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"metric {self.metric!r} is not recorded; allowed: {', '.join(METRICS)}{hint}"
+            )
+        natural = METRICS[self.metric]
+        if self.direction != natural:
+            raise ValueError(
+                f"{self.metric} is better when {'lower' if natural == 'minimize' else 'higher'}; "
+                f'set direction = "{natural}"'
+            )
+        return self
+
+    @property
+    def sign(self) -> int:
+        """+1 if lower is better, -1 if higher is: multiplying by it makes lower better."""
+        return 1 if self.direction == "minimize" else -1
+
+
+def _two_distinct(objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+    metrics = [objective.metric for objective in objectives]
+    if len(set(metrics)) != len(metrics):
+        raise ValueError(f"objectives repeat a metric: {metrics}; name each once")
+    return objectives
+
+
+SAMPLERS: tuple[str, ...] = ("tpe", "nsga2", "nsga3", "qmc", "random", "grid", "gp")
+
+
+class SamplerConfig(Section):
+    """How the next pair of weights is chosen; names follow Optuna's samplers.
+
+    `startup_trials` (tpe, gp) are drawn at random before the model of the search takes over;
+    `population` (nsga2, nsga3) is the size of a generation; `points` (grid) is the number of
+    values on each axis, evenly spaced on the range's own scale.
+    """
+
+    name: Literal["tpe", "nsga2", "nsga3", "qmc", "random", "grid", "gp"] = "tpe"
+    startup_trials: int = Field(default=10, ge=1, le=100_000)
+    population: int = Field(default=16, ge=2, le=100_000)
+    points: int = Field(default=6, ge=2, le=1000)
+
+
+class BudgetConfig(Section):
+    """When the study is complete: a total number of trials, a time, or whichever comes first."""
+
+    trials: int | None = Field(default=None, ge=1, le=10_000_000)
+    minutes: float | None = Field(default=None, gt=0, le=1e6)
+
+    @model_validator(mode="after")
+    def _check(self) -> BudgetConfig:
+        if self.trials is None and self.minutes is None:
+            raise ValueError("neither trials nor minutes is set; set trials = 40, for example")
+        return self
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class SeedsConfig(Section):
+    """One seed for each thing that is drawn.
+
+    All trials start from the same `model` seed, so that two trials differ by their weights alone.
+    """
+
+    split: Seed = 42
+    batches: Seed = 42
+    model: Seed = 0
+    sampler: Seed = 0
+
+
+class StudyConfig(Section):
+    """A checked study file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    dataset: DatasetConfig
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    search_space: SearchSpaceConfig
+    objectives: Annotated[
+        tuple[Objective, ...],
+        Field(strict=False, min_length=2, max_length=2),
+        AfterValidator(_two_distinct),
+    ] = (
+        Objective(metric="rmse", direction="minimize"),
+        Objective(metric="top_100_accuracy", direction="maximize"),
+    )
+    sampler: SamplerConfig = SamplerConfig()
+    budget: BudgetConfig
+    seeds: SeedsConfig = SeedsConfig()
+
+    def to_json(self) -> str:
+        """The configuration as one line of JSON; `from_json` reads it back."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> StudyConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: the text is not a study, or is from an incompatible version.
+        """
+        return check_study(json.loads(text), source="stored study")
+
+
+def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read and check a study file.
+
+    Args:
+        path: a TOML file. A dataset path in it is relative to the file's folder.
+        overrides: `key=value` texts that replace keys of the file, such as
+            `training.epochs=5` or `budget.trials=10`; the value is read as TOML, or else as text.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or holds a wrong or unknown key.
+    """
+    path = Path(path)
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such study file; studies that come with sweep are in studies/"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read as a UTF-8 text file ({error}); "
+            "a study file is a TOML text, see studies/tutorial.toml"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}; mend that line") from None
+    for override in overrides:
+        _apply_override(document, override)
+    config = check_study(document, source=str(path))
+    if config.dataset.is_file:
+        absolute = str((path.parent / config.dataset.name).resolve())
+        dataset = config.dataset.model_copy(update={"name": absolute})
+        config = config.model_copy(update={"dataset": dataset})
+    return config
+
+
+def check_study(document: Mapping[str, Any], source: str) -> StudyConfig:
+    """Turn a parsed study file into a `StudyConfig`.
+
+    Args:
+        document: the parsed TOML or JSON.
+        source: what to call it in an error, usually the path of the file.
+
+    Raises:
+        ConfigError: naming every key that is wrong, what was found and what is allowed.
+    """
+    try:
+        return StudyConfig.model_validate(document)
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems)) from None
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    keys = key.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(
+            f"--set {override!r}: not of the form key=value; for example --set training.epochs=5"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word, such as --set sampler.name=nsga2
+    table = document
+    for name in keys[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"--set {override!r}: {name} is not a table; give its value with --set {name}=…"
+            )
+    table[keys[-1]] = value
+
+
+def _describe(problem: Any) -> str:
+    """One line for one pydantic error: where, what was found, what is allowed, what to do."""
+    location = problem["loc"]
+    where = ".".join(str(part) for part in location) or "the file"
+    kind, found, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        allowed = _keys_of(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "; remove it"
+        return f"{where}: unknown key; allowed here: {', '.join(allowed)}{hint}"
+    if kind == "missing":
+        return f"{where}: required, but not there; add it (studies/tutorial.toml shows how)"
+    if kind == "value_error":
+        return f"{where}: {context['error']}"
+    if kind == "string_pattern_mismatch":
+        return (
+            f"{where}: found {found!r}; allowed: letters, digits, '.', '_' and '-', at most 100, "
+            "beginning with a letter or digit"
+        )
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return (
+            f"{where}: found {_short(found)}; allowed: a table with {', '.join(_keys_of(location))}"
+        )
+    message = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{where}: found {_short(found)}; allowed: {message}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _keys_of(location: Sequence[int | str]) -> list[str]:
+    """The keys of the table at a location, found by walking the models."""
+    model: Any = StudyConfig
+    for part in location:
+        if isinstance(part, int):
+            model = Objective  # the only array of tables
+        else:
+            annotation = model.model_fields[part].annotation
+            model = next(
+                (a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_section(a)),
+                model,
+            )
+    return sorted(model.model_fields)
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)

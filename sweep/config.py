@@ -347,8 +347,28 @@ def check_study(document: Mapping[str, Any], source: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors(include_url=False)]
+        errors = error.errors(include_url=False)
+        # An array with a wrong entry is also reported as too short: the entry alone tells more.
+        places = [problem["loc"] for problem in errors]
+        problems = [
+            _describe(problem)
+            for problem in errors
+            if problem["type"] != "too_short"
+            or not any(_is_below(place, problem["loc"]) for place in places)
+        ]
         raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems)) from None
+
+
+def check_dataset(name: str) -> DatasetConfig:
+    """The dataset of that name, with its default columns.
+
+    Raises:
+        ConfigError: there is no dataset of that name.
+    """
+    try:
+        return DatasetConfig(name=name)
+    except ValidationError as error:
+        raise ConfigError(_describe(error.errors(include_url=False)[0])) from None
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:
@@ -386,6 +406,10 @@ def _describe(problem: Any) -> str:
         return f"{where}: required, but not there; add it (studies/tutorial.toml shows how)"
     if kind == "value_error":
         return f"{where}: {context['error']}"
+    if kind in ("too_short", "too_long"):
+        bound = context.get("min_length", context.get("max_length"))
+        limit = "at least" if kind == "too_short" else "at most"
+        return f"{where}: found {_short(found)}; allowed: {limit} {bound} entries"
     if kind == "string_pattern_mismatch":
         return (
             f"{where}: found {found!r}; allowed: letters, digits, '.', '_' and '-', at most 100, "
@@ -397,6 +421,10 @@ def _describe(problem: Any) -> str:
         )
     message = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{where}: found {_short(found)}; allowed: {message}"
+
+
+def _is_below(place: Sequence[int | str], other: Sequence[int | str]) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
 
 
 def _short(value: object) -> str:

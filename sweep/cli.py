@@ -1,0 +1,507 @@
+"""The command line: arguments → library → text and exit code.
+
+Every command builds a value, calls one function and prints. What is slow to import is imported
+inside the command that needs it, so that `sweep --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweep.errors import ConfigError, ExportError, SweepError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sweep.config import Objective
+    from sweep.results import StudyRecord
+
+app = typer.Typer(
+    name="sweep",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find the loss weights of a multi-task recommender.\n\n"
+    "[bold]sweep launch studies/tutorial.toml[/]   train every trial of a study\n\n"
+    "[bold]sweep front tutorial[/]                 the Pareto front as a table\n\n"
+    "[bold]sweep report tutorial[/]                plots and tables in reports/tutorial/\n\n"
+    "[bold]sweep export tutorial --pick knee --output best.json[/]",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at a dataset, or fetch and encode it.")
+app.add_typer(data_app, name="data")
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage.  [dim]default: $SWEEP_STORAGE, or sqlite:///sweep.db[/]",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a stored study.")]
+
+
+@app.command()
+def launch(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
+    trials: Annotated[
+        int | None,
+        typer.Option(help="Total number of trials, in place of the file's budget.trials."),
+    ] = None,
+    storage: StorageOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the file; repeatable."),
+    ] = None,
+) -> None:
+    """Run a study, or go on with it where it stopped.
+
+    Ctrl-C finishes and records the running trial; a second one stops at once. The same command
+    goes on from there.
+
+    [dim]Examples:[/]
+
+      sweep launch studies/tutorial.toml
+
+      sweep launch studies/tutorial.toml --trials 80
+
+      sweep launch studies/tutorial.toml --set name=longer --set training.epochs=10
+    """
+    from sweep import pipeline
+    from sweep.config import load_study
+    from sweep.search.storage import storage_url
+
+    total = [f"budget.trials={trials}"] if trials is not None else []
+    config = load_study(file, [*(overrides or []), *total])
+    url = storage_url(storage, os.environ)
+    with _graceful_stop() as stop, _progress_line(config.objectives) as on_progress:
+        record = pipeline.launch(config, url, say=_say, on_progress=on_progress, stop=stop)
+    _print(_front_table(record))
+    option = f" --storage {storage}" if storage else ""
+    _say(
+        f"Next: sweep report {record.name}{option} for the plots, "
+        f"sweep export {record.name} --pick knee --output best.json{option} for the weights"
+    )
+    if stop.is_set():
+        _say(f"Stopped; the same sweep launch {file} goes on from here")
+        raise typer.Exit(130)
+
+
+@app.command("list")
+def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """List the studies of a storage."""
+    from sweep.search.storage import list_studies, open_storage, storage_url
+
+    studies = list_studies(open_storage(storage_url(storage, os.environ), must_exist=True))
+    if as_json:
+        _print_json([_plain(study) for study in studies])
+        return
+    table = _table("Studies", "study", "complete", "failed", "asked", "best", "last activity")
+    for study in studies:
+        best = ", ".join(f"{metric} {value:.4g}" for metric, value in study.best.items())
+        last = (
+            study.last_activity.isoformat(sep=" ", timespec="seconds")
+            if study.last_activity
+            else ""
+        )
+        table.add_row(
+            study.name, str(study.complete), str(study.failed), str(study.asked or "–"), best, last
+        )
+    _print(table)
+
+
+@app.command()
+def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Show what a study measures, how far it is, its references and its failures."""
+    record = _load(study, storage)
+    if as_json:
+        _print_json(
+            {
+                "name": record.name,
+                "config": record.config.model_dump(mode="json"),
+                "dataset": _plain(record.dataset) if record.dataset else None,
+                "trials": [_plain(trial) for trial in record.trials],
+            }
+        )
+        return
+    from collections import Counter
+
+    config, data = record.config, record.dataset
+    states = Counter(trial.state for trial in record.trials)
+    table = _table(f"Study {record.name}", "what", "value")
+    if data:
+        table.add_row(
+            "dataset",
+            f"{data.name}: {data.interactions:,} interactions, {data.queries:,} queries, "
+            f"{data.candidates:,} candidates",
+        )
+        table.add_row(
+            "split", f"{config.split.method}: {data.train:,} training, {data.test:,} test"
+        )
+    for name in ("model", "training", "sampler", "seeds"):
+        section = getattr(config, name).model_dump(mode="json")
+        table.add_row(name, ", ".join(f"{key} {value}" for key, value in section.items()))
+    for name in ("rating_weight", "retrieval_weight"):
+        space = getattr(config.search_space, name)
+        table.add_row(name, f"{space.low:g} … {space.high:g}{' (log)' if space.log else ''}")
+    table.add_row("objectives", ", ".join(f"{o.direction} {o.metric}" for o in config.objectives))
+    budget = config.budget.model_dump(exclude_none=True)
+    table.add_row("budget", ", ".join(f"{key} {value:g}" for key, value in budget.items()))
+    table.add_row("trials", ", ".join(f"{count} {state}" for state, count in states.items()))
+    _print(table)
+    references = [trial for trial in record.complete if trial.reference]
+    if references:
+        _print(_trials_table("References", references, record))
+    failed = [trial for trial in record.trials if trial.state == "failed"]
+    if failed:
+        failures = _table("Failed trials", "trial", "reason")
+        for trial in failed:
+            failures.add_row(str(trial.number), trial.reason or "not recorded")
+        _print(failures)
+
+
+@app.command()
+def front(study: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Print the Pareto front: the trials that no other beats in both objectives."""
+    record = _load(study, storage)
+    if as_json:
+        from sweep.report.tables import front_records
+
+        _print_json(front_records(record))
+        return
+    _print(_front_table(record))
+
+
+@app.command()
+def report(
+    study: StudyArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write.  [dim]default: reports/STUDY[/]"),
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write plots, tables and an interactive page about a study."""
+    from sweep.report import write_report
+
+    record = _load(study, storage)
+    folder = output or Path("reports") / record.name
+    written = write_report(record, folder, _say)
+    _say(f"{len(written)} files in {folder}; open {folder / 'index.html'}")
+
+
+@app.command()
+def export(
+    study: StudyArgument,
+    pick: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="knee, min:rmse, max:top_100_accuracy, trial:N, or a bound such as 'rmse<=1.1' "
+            "(then the best in the other objective).",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The JSON file to write.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also train the trial again and write a TensorFlow SavedModel."
+        ),
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Choose a trial by a rule, and write its weights with all that is needed to use them.
+
+    [dim]Examples:[/]
+
+      sweep export tutorial --pick knee --output best.json
+
+      sweep export tutorial --pick "rmse<=1.1" --output best.json --model model
+    """
+    from sweep import pipeline
+    from sweep.export import export_weights, write_weights
+    from sweep.front.selection import choose
+
+    record = _load(study, storage)
+    choice = choose(record, pick)
+    exported = export_weights(record, choice, datetime.now(UTC))
+    if model is not None:
+        moved = pipeline.write_model(exported, model, say=_say)
+        _say(f"Trained again: no metric moved by more than {moved:.2g}; model in {model}")
+    write_weights(output, exported)
+    _say(f"{choice.reason}\nWeights in {output}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What export --model wrote.")],
+    user: Annotated[
+        str, typer.Option("--user", "--query", metavar="ID", help="Whose rating or list.")
+    ],
+    movie: Annotated[
+        str | None,
+        typer.Option(
+            "--movie", "--candidate", metavar="ID", help="Predict the rating of this one."
+        ),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(metavar="N", help="Recommend this many, best first.")
+    ] = None,
+    seen: Annotated[
+        bool, typer.Option("--seen", help="Let candidates of the training rows be recommended too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask an exported model: one rating, or a list of recommendations.
+
+    [dim]Examples:[/]
+
+      sweep predict model --user 42 --movie "Dances with Wolves (1990)"
+
+      sweep predict model --user 42 --top 10
+    """
+    if (movie is None) == (top is None):
+        raise ExportError("give either --movie (a rating) or --top (a list), one of the two")
+    from sweep.recommender.serving import load_recommender
+
+    recommender = load_recommender(model)
+    if movie is not None:
+        rating = recommender.rating(user, movie)
+        if as_json:
+            _print_json({"query": user, "candidate": movie, "rating": rating})
+        else:
+            typer.echo(f"{rating:.4f}")
+        return
+    assert top is not None
+    recommended = recommender.recommend(user, top, seen=seen)
+    if as_json:
+        _print_json([_plain(one) for one in recommended])
+        return
+    table = _table(f"For {user}", "", "candidate", "score")
+    for rank, one in enumerate(recommended, start=1):
+        table.add_row(str(rank), one.candidate, f"{one.score:.3f}")
+    _print(table)
+
+
+DatasetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="movielens/100k and the like, synthetic, or a study file (.toml)."
+    ),
+]
+
+
+@data_app.command("show")
+def data_show(name: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Show the counts of a dataset, fetching it first where needed."""
+    from sweep.cache import cache_directory
+    from sweep.data.datasets import describe, load_dataset
+
+    described = describe(load_dataset(_dataset_config(name), cache_directory(), _say))
+    if as_json:
+        _print_json(described)
+        return
+    table = _table(f"Dataset {name}", "what", "value")
+    for what, value in described.items():
+        table.add_row(what, f"{value:,}" if isinstance(value, int) else str(value))
+    _print(table)
+
+
+@data_app.command("prepare")
+def data_prepare(name: DatasetArgument) -> None:
+    """Fetch and encode a dataset, so that a launch need not wait for it."""
+    from sweep.cache import cache_directory
+    from sweep.data.datasets import load_dataset
+
+    interactions = load_dataset(_dataset_config(name), cache_directory(), _say)
+    _say(f"Ready: {interactions!r}")
+
+
+def _dataset_config(name: str) -> Any:
+    from sweep.config import check_dataset, load_study
+
+    if name.endswith(".toml"):
+        return load_study(name).dataset
+    if name.lower().endswith((".csv", ".parquet")):
+        raise ConfigError(
+            f"{name}: the columns of a file are named in a study file; give that study's .toml"
+        )
+    return check_dataset(name)
+
+
+def _load(study: str, storage: str | None) -> StudyRecord:
+    from sweep.search.storage import load_study_record, open_storage, storage_url
+
+    return load_study_record(open_storage(storage_url(storage, os.environ), must_exist=True), study)
+
+
+def _front_table(record: StudyRecord) -> Table:
+    from sweep.front.pareto import front_of
+
+    members = front_of(record.complete, record.config.objectives)
+    title = f"Pareto front of {record.name}: {len(members)} of {len(record.complete)} trials"
+    return _trials_table(title, members, record)
+
+
+def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
+    objectives = [objective.metric for objective in record.config.objectives]
+    others = [
+        m for m in ("rmse", "top_100_accuracy", "unseen_top_100_accuracy") if m not in objectives
+    ]
+    metrics = [*objectives, *others]
+    arrows = {
+        o.metric: " ↓" if o.direction == "minimize" else " ↑" for o in record.config.objectives
+    }
+    table = _table(
+        title,
+        "trial",
+        "rating_weight",
+        "retrieval_weight",
+        *(metric + arrows.get(metric, "") for metric in metrics),
+        "",
+    )
+    for trial in trials:
+        table.add_row(
+            str(trial.number),
+            f"{trial.weights.rating_weight:.4g}",
+            f"{trial.weights.retrieval_weight:.4g}",
+            *(f"{trial.result.metrics[metric]:.4f}" for metric in metrics),
+            trial.reference or "",
+        )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(renderable: object) -> None:
+    from rich.console import Console
+
+    # Into a file or a pipe a table keeps its columns, however wide: nothing reads a folded one.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(renderable)
+
+
+def _say(message: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(message)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def _plain(value: Any) -> Any:
+    """A frozen value as what JSON can hold."""
+    from dataclasses import asdict
+
+    return asdict(value)
+
+
+@contextmanager
+def _graceful_stop() -> Iterator[Event]:
+    """The first Ctrl-C (or SIGTERM) sets the event; the second Ctrl-C interrupts at once."""
+    stop = Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+        _say("Stopping when the running trial is recorded; Ctrl-C again stops at once")
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress_line(objectives: tuple[Objective, ...]) -> Iterator[Any]:
+    """A live line on a terminal; elsewhere a plain line after every trial."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False)
+
+    def words(progress: Any) -> str:
+        best = ", ".join(
+            f"{objective.metric} {progress.best[objective.metric]:.4f}"
+            for objective in objectives
+            if objective.metric in progress.best
+        )
+        left = _duration(progress.seconds_left) if progress.seconds_left is not None else "?"
+        failed = f" · {progress.failed} failed" if progress.failed else ""
+        volume = f"{progress.hypervolume:.4f}" if progress.hypervolume is not None else "–"
+        return f"{left} left{failed} · best {best or '–'} · hypervolume {volume}"
+
+    if not console.is_terminal:
+
+        def on_plain(progress: Any) -> None:
+            total = f"/{progress.total}" if progress.total else ""
+            console.print(f"trial {progress.done}{total} · {words(progress)}", soft_wrap=True)
+
+        yield on_plain
+        return
+    with Progress(
+        TextColumn("trials"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}"),
+        console=console,
+    ) as line:
+        task = line.add_task("trials", total=None, words="")
+
+        def on_live(progress: Any) -> None:
+            line.update(task, completed=progress.done, total=progress.total, words=words(progress))
+
+        yield on_live
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+
+
+def main() -> None:
+    """Entry point of the `sweep` command: a user's error is one message and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except SweepError as error:
+        typer.secho("Error: ", err=True, nl=False, fg="red", bold=True)
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; nothing that was recorded is lost", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Chosen weights → one JSON file that says where they come from, and back.
+
+The file is described by `ExportedWeights`; `ExportedWeights.model_json_schema()` is its JSON
+Schema.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sweep.config import StudyConfig
+from sweep.errors import ExportError
+from sweep.files import write_text
+from sweep.front.selection import Choice
+from sweep.results import DatasetSummary, LossWeights, StudyRecord
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning or goes; new optional fields do not raise it."""
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ExportedWeights(BaseModel):
+    """What `sweep export` writes: the weights, why these, and how to train the same model again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = Field(
+        description="Version of this format; readers refuse one that they do not know."
+    )
+    rating_weight: Weight = Field(description="Factor of the rating loss in the total loss.")
+    retrieval_weight: Weight = Field(description="Factor of the retrieval loss in the total loss.")
+    ratio: float | None = Field(
+        description="rating_weight / retrieval_weight; null where retrieval_weight is 0."
+    )
+    study: str = Field(description="Name of the study.")
+    trial: int = Field(description="Number of the chosen trial in the study.")
+    rule: str = Field(description="The rule that chose it, as given to --pick.")
+    reason: str = Field(description="Why this trial, in a sentence.")
+    metrics: dict[str, float] = Field(
+        description="Every recorded metric of the trial on the test rows."
+    )
+    seed: int = Field(description="Seed of the trial's initial state and order of rows.")
+    batch_size: int = Field(
+        description="Rows in a training batch; a summed retrieval loss grows with it."
+    )
+    rating_reduction: Literal["mean"] = Field(
+        description="How the squared error is reduced over a batch."
+    )
+    retrieval_reduction: Literal["sum", "mean"] = Field(
+        description="How the in-batch softmax loss is reduced over a batch."
+    )
+    optimizer: Literal["adagrad", "adam"] = Field(
+        description="Weights do not carry over to another optimizer."
+    )
+    learning_rate: float = Field(description="Of the optimizer.")
+    epochs: int = Field(description="Passes over the training rows.")
+    config: StudyConfig = Field(
+        strict=False, description="The whole study file: data, split, model, training, seeds."
+    )
+    dataset: DatasetSummary = Field(
+        description="Counts and content hash of the data that was trained on."
+    )
+    versions: dict[str, str] = Field(description="Packages that trained the trial.")
+    created: datetime = Field(description="When this file was made, ISO 8601 with offset.")
+
+    @property
+    def weights(self) -> LossWeights:
+        """Both weights as one value."""
+        return LossWeights(self.rating_weight, self.retrieval_weight)
+
+
+def export_weights(record: StudyRecord, choice: Choice, created: datetime) -> ExportedWeights:
+    """Gather what an export says about a chosen trial.
+
+    Raises:
+        ExportError: the trial or the study lacks something, as an old or foreign store may.
+    """
+    trial = choice.trial
+    if trial.weights is None or trial.result is None or trial.seed is None or not record.dataset:
+        raise ExportError(
+            f"study {record.name!r}, trial {trial.number}: its weights, seed, metrics or dataset "
+            "are not recorded; choose a complete trial that sweep has trained"
+        )
+    training = record.config.training
+    return ExportedWeights(
+        schema_version=SCHEMA_VERSION,
+        rating_weight=trial.weights.rating_weight,
+        retrieval_weight=trial.weights.retrieval_weight,
+        ratio=trial.weights.ratio if trial.weights.retrieval_weight else None,
+        study=record.name,
+        trial=trial.number,
+        rule=str(choice.rule),
+        reason=choice.reason,
+        metrics=dict(trial.result.metrics),
+        seed=trial.seed,
+        batch_size=training.batch_size,
+        rating_reduction="mean",
+        retrieval_reduction=training.retrieval_reduction,
+        optimizer=training.optimizer,
+        learning_rate=training.learning_rate,
+        epochs=training.epochs,
+        config=record.config,
+        dataset=record.dataset,
+        versions=dict(trial.versions),
+        created=created,
+    )
+
+
+def write_weights(path: Path, exported: ExportedWeights) -> None:
+    """Write an export as JSON.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
+    try:
+        write_text(path, exported.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise ExportError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another --output"
+        ) from None
+
+
+def load_weights(path: Path | str) -> ExportedWeights:
+    """Read what `sweep export` wrote.
+
+    >>> exported = load_weights("best.json")  # doctest: +SKIP
+    >>> exported.rating_weight, exported.retrieval_weight  # doctest: +SKIP
+
+    Raises:
+        ExportError: there is no such file, or it is not an export of a known version.
+    """
+    advice = "sweep export STUDY --pick knee --output FILE writes one"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
+        raise ExportError(f"{path}: cannot be read ({reason}); {advice}") from None
+    try:
+        return ExportedWeights.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole text"
+        raise ExportError(
+            f"{path}: not an export of schema version {SCHEMA_VERSION}: at {where}: "
+            f"{first['msg'].lower()}; {advice}"
+        ) from None

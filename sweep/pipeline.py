@@ -1,0 +1,193 @@
+"""Where data, recommender and search are joined: launching a study, and training one trial again.
+
+TensorFlow is imported only once something is to be trained.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sweep.cache import cache_directory
+from sweep.config import StudyConfig
+from sweep.data.batches import TrainingData, load_training_data
+from sweep.data.datasets import load_dataset
+from sweep.data.interactions import Interactions
+from sweep.errors import ExportError
+from sweep.export import ExportedWeights
+from sweep.results import DatasetSummary, LossWeights, StudyRecord, TrialResult
+
+if TYPE_CHECKING:
+    from sweep.recommender.training import Trainer
+    from sweep.search.study import Progress
+
+Say = Callable[[str], None]
+
+PACKAGES = (
+    "sweep",
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-recommenders",
+    "tensorflow-datasets",
+    "optuna",
+    "numpy",
+)
+"""Packages whose versions a trial records."""
+
+TOLERANCE: Mapping[str, float] = {"rmse": 0.01}
+"""How far a metric may move when a trial is trained again, elsewhere; 0.005 where not named.
+
+On the same machine and versions the metrics are equal. Another processor rounds differently, and
+three epochs of training carry that into the third digit.
+"""
+
+
+def _ignore(_: object) -> None:
+    """For a caller that wants to hear nothing."""
+
+
+def launch(
+    config: StudyConfig,
+    storage: str = "sqlite:///sweep.db",
+    *,
+    cache: Path | None = None,
+    say: Say = _ignore,
+    on_progress: Callable[[Progress], None] = _ignore,
+    stop: Event | None = None,
+) -> StudyRecord:
+    """Run a study to the end of its budget, or on from where it stopped.
+
+    Args:
+        config: a checked study; see `load_study`.
+        storage: an Optuna storage URL.
+        cache: folder for prepared data; the user's cache folder by default.
+        say: told of every stage.
+        on_progress: told after every trial.
+        stop: when set, the running trial is finished and recorded, and no other begins.
+
+    Raises:
+        SweepError: of the kind that tells what is wrong; see `sweep.errors`.
+    """
+    from sweep.search.executors import InProcessExecutor
+    from sweep.search.storage import open_storage
+    from sweep.search.study import run_study
+
+    store = open_storage(storage)
+    interactions, data = prepare(config, cache or cache_directory(), say)
+
+    @functools.cache
+    def trainer() -> Trainer:
+        return _build_trainer(config, data, say)
+
+    def train(weights: LossWeights, seed: int) -> TrialResult:
+        return trainer().train(weights, seed)
+
+    with InProcessExecutor(train) as executor:
+        return run_study(
+            config,
+            store,
+            executor,
+            summarize(interactions, data),
+            versions=installed_versions(),
+            on_progress=on_progress,
+            say=say,
+            stop=stop or Event(),
+            clock=time.monotonic,
+        )
+
+
+def prepare(config: StudyConfig, cache: Path, say: Say) -> tuple[Interactions, TrainingData]:
+    """Load, split and batch a study's data; cached, so that only the first call takes time."""
+    interactions = load_dataset(config.dataset, cache, say)
+    data = load_training_data(
+        interactions,
+        config.split,
+        config.seeds.split,
+        config.training,
+        config.seeds.batches,
+        cache,
+        say,
+    )
+    return interactions, data
+
+
+def summarize(interactions: Interactions, data: TrainingData) -> DatasetSummary:
+    """What a study records about its data."""
+    return DatasetSummary(
+        name=interactions.name,
+        fingerprint=interactions.fingerprint,
+        interactions=len(interactions.labels),
+        queries=interactions.n_queries,
+        candidates=interactions.n_candidates,
+        train=len(data.train),
+        test=len(data.test),
+        label_deviation=float(np.std(data.test.labels, dtype=np.float64)),
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a trial's result."""
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+
+
+def write_model(
+    exported: ExportedWeights, folder: Path, *, cache: Path | None = None, say: Say = _ignore
+) -> float:
+    """Train the exported trial again and write it as a SavedModel.
+
+    The model answers raw ids by plain TensorFlow; see `sweep.recommender.serving.Recommender`. The
+    export is put beside it as `sweep.json`.
+
+    Returns:
+        The largest difference between a metric now and as recorded.
+
+    Raises:
+        ExportError: the data has changed, the metrics do not come out as recorded, or the folder
+            is not free.
+    """
+    from sweep.recommender.serving import Recommender, require_free_folder, write_saved_model
+
+    require_free_folder(folder)
+    config = exported.config
+    interactions, data = prepare(config, cache or cache_directory(), say)
+    if interactions.fingerprint != exported.dataset.fingerprint:
+        raise ExportError(
+            f"study {exported.study!r}: the dataset {config.dataset.name} has changed since its "
+            f"trials were trained (fingerprint {exported.dataset.fingerprint[:12]}… then, "
+            f"{interactions.fingerprint[:12]}… now); restore it, or launch a new study"
+        )
+    trainer = _build_trainer(config, data, say)
+    say(f"Training trial {exported.trial} again")
+    result = trainer.train(exported.weights, exported.seed)
+    moved = {name: abs(result.metrics[name] - value) for name, value in exported.metrics.items()}
+    worst = max(moved, key=lambda name: moved[name] / TOLERANCE.get(name, 0.005))
+    if moved[worst] > TOLERANCE.get(worst, 0.005):
+        raise ExportError(
+            f"study {exported.study!r}, trial {exported.trial}: trained again, its {worst} is "
+            f"{result.metrics[worst]:.4f}, not {exported.metrics[worst]:.4f} as recorded; the "
+            f"versions then were {dict(exported.versions)}; install these, or launch a new study"
+        )
+    write_saved_model(
+        Recommender(trainer.model, interactions, data),
+        folder,
+        files={"sweep.json": exported.model_dump_json(indent=2) + "\n"},
+    )
+    return max(moved.values())
+
+
+def _build_trainer(config: StudyConfig, data: TrainingData, say: Say) -> Trainer:
+    say("Starting TensorFlow")
+    from sweep.recommender.training import Trainer
+
+    return Trainer(config, data)

@@ -1,0 +1,153 @@
+"""One trainer for all trials: the graph is built once, and the loss weights are its inputs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from sweep.config import StudyConfig, TrainingConfig
+from sweep.data.batches import Batch, TrainingData
+from sweep.errors import TrainingError
+from sweep.recommender.evaluation import Evaluator
+from sweep.recommender.model import (
+    BatchTensors,
+    MultiTaskModel,
+    TaskLosses,
+    WeightTensors,
+    build_model,
+    initialize,
+    weigh,
+)
+from sweep.results import Epoch, LossWeights, TrialResult
+
+
+def build_optimizer(config: TrainingConfig) -> tf.keras.optimizers.Optimizer:
+    """The Keras optimizer that a study file names, with Keras's defaults beside the rate."""
+    kinds = {"adagrad": tf.keras.optimizers.Adagrad, "adam": tf.keras.optimizers.Adam}
+    return kinds[config.optimizer](learning_rate=config.learning_rate)
+
+
+class Trainer:
+    """Trains the shared model from a fresh start, as often as asked.
+
+    Building it traces one training step and one evaluation; a trial then only assigns initial
+    values and runs them. Not safe to use from two threads at once.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        data: TrainingData,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Builds model, optimizer and graph.
+
+        Args:
+            config: the study's `model` and `training` tables are read.
+            data: what to train and to test on.
+            clock: seconds, for the recorded times.
+        """
+        self._data = data
+        self._epochs = config.training.epochs
+        self._clock = clock
+        self.model: MultiTaskModel = build_model(
+            config.model, data.n_queries, data.n_candidates, config.training.retrieval_reduction
+        )
+        self._optimizer = build_optimizer(config.training)
+        self._optimizer.build(self.model.trainable_variables)
+        # A fresh optimizer's own slots, Adagrad's initial accumulator among them.
+        self._fresh_slots = [tf.identity(slot) for slot in self._optimizer.variables]
+        self._evaluator = Evaluator(self.model, data)
+        self.step = tf.function(
+            self._step,
+            input_signature=[
+                WeightTensors(*(tf.TensorSpec([], tf.float32) for _ in range(2))),
+                BatchTensors(
+                    query_ids=tf.TensorSpec([None], tf.int32),
+                    query_counts=tf.TensorSpec([None], tf.float32),
+                    query_index=tf.TensorSpec([None], tf.int32),
+                    candidate_ids=tf.TensorSpec([None], tf.int32),
+                    candidate_counts=tf.TensorSpec([None], tf.float32),
+                    candidate_index=tf.TensorSpec([None], tf.int32),
+                    labels=tf.TensorSpec([None], tf.float32),
+                ),
+            ],
+        )
+
+    def _step(self, weights: WeightTensors, batch: BatchTensors) -> TaskLosses:
+        with tf.GradientTape() as tape:
+            losses = self.model.task_losses(batch)
+            total = weigh(weights, losses)
+        variables = self.model.trainable_variables
+        self._optimizer.apply_gradients(
+            zip(tape.gradient(total, variables), variables, strict=True)
+        )
+        return losses
+
+    def train(
+        self,
+        weights: LossWeights,
+        seed: int,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> TrialResult:
+        """Train from the initial state that the seed gives, and measure after every epoch.
+
+        Args:
+            weights: of the two losses.
+            seed: of the initial state, and of the order of rows where batches are reshuffled.
+            on_epoch: told of every epoch as it ends.
+
+        Raises:
+            TrainingError: a loss or a metric is not a finite number; training stops there.
+        """
+        initialize(self.model, seed)
+        for slot, fresh in zip(self._optimizer.variables, self._fresh_slots, strict=True):
+            slot.assign(fresh)
+        tensors = WeightTensors(
+            tf.constant(weights.rating_weight, tf.float32),
+            tf.constant(weights.retrieval_weight, tf.float32),
+        )
+        history: list[Epoch] = []
+        training_seconds = evaluation_seconds = 0.0
+        for number in range(1, self._epochs + 1):
+            started = self._clock()
+            losses = [
+                self.step(tensors, _tensors(batch)) for batch in self._data.epoch(seed, number)
+            ]
+            rating, retrieval = (_mean(values) for values in zip(*losses, strict=True))
+            trained = self._clock()
+            _require_finite(number, {"rating loss": rating, "retrieval loss": retrieval})
+            metrics = self._evaluator.evaluate()
+            _require_finite(number, metrics)
+            evaluation_seconds += self._clock() - trained
+            training_seconds += trained - started
+            history.append(Epoch(number, rating, retrieval, metrics))
+            if on_epoch is not None:
+                on_epoch(history[-1])
+        return TrialResult(
+            history[-1].metrics, tuple(history), training_seconds, evaluation_seconds
+        )
+
+
+def _tensors(batch: Batch) -> BatchTensors:
+    return BatchTensors(
+        *(tf.convert_to_tensor(getattr(batch, name)) for name in BatchTensors._fields)
+    )
+
+
+def _mean(values: Sequence[tf.Tensor]) -> float:
+    return float(np.mean([value.numpy() for value in values], dtype=np.float64))
+
+
+def _require_finite(epoch: int, values: object) -> None:
+    assert isinstance(values, dict)
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{name} is {value} after epoch {epoch}; "
+                "smaller loss weights or a smaller learning rate may help"
+            )

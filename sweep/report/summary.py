@@ -1,0 +1,202 @@
+"""What a study found: computed once, for every picture, table and page of its report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.config import MOVIELENS, Objective
+from sweep.errors import SweepError
+from sweep.front.pareto import (
+    FloatArray,
+    front_of,
+    hypervolume_history,
+    minimised,
+    objective_values,
+)
+from sweep.front.selection import Choice, Knee, metric_label, select
+from sweep.results import LossWeights, StudyRecord, Trial, TrialResult, TrialState
+
+PUBLISHED: Mapping[str, tuple[float, float]] = {
+    "rating only": (1.113, 0.060),
+    "retrieval only": (3.773, 0.235),
+    "equal weights": (1.131, 0.235),
+}
+"""RMSE and top-100 accuracy that the TensorFlow Recommenders multi-task tutorial prints.
+
+Keyed like `sweep.results.REFERENCES`; see
+https://www.tensorflow.org/recommenders/examples/multitask.
+"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study's complete trials and what follows from them.
+
+    `values` are the objectives as measured, float64 [n_complete, 2]; `on_front` is bool
+    [n_complete]; `front` is sorted, the best of the first objective first; `history` is the
+    hypervolume after each complete trial, float64 [n_complete]. `references` holds the complete
+    reference trials by name, `published` the tutorial's own figures for them in the order of the
+    objectives, where they compare.
+    """
+
+    record: StudyRecord
+    complete: tuple[Trial, ...]
+    values: FloatArray
+    on_front: NDArray[np.bool_]
+    front: tuple[Trial, ...]
+    references: Mapping[str, Trial]
+    published: Mapping[str, tuple[float, float]]
+    knee: Choice
+    history: FloatArray
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The two objectives of the study."""
+        return self.record.config.objectives
+
+    @property
+    def hypervolume(self) -> float:
+        """The hypervolume of the whole front against `StudyRecord.reference_point`."""
+        return float(self.history[-1])
+
+    @property
+    def unit(self) -> str:
+        """The unit of the label and of RMSE, where it has a name."""
+        return "stars" if self.record.config.dataset.name in MOVIELENS else ""
+
+    def value(self, trial: Trial) -> tuple[float, float]:
+        """The two objectives of a complete trial, as measured."""
+        x, y = minimised(objective_values([trial], self.objectives), self.objectives)[0].tolist()
+        return x, y
+
+    def best(self, index: int) -> Trial:
+        """The front's best trial in one objective."""
+        return self.front[0] if index == 0 else self.front[-1]
+
+
+def summarise(record: StudyRecord) -> Summary:
+    """Compute the front, the knee and the hypervolume of a study.
+
+    Raises:
+        SweepError: no trial is complete, so there is nothing to report.
+    """
+    objectives = record.config.objectives
+    complete = record.complete
+    if not complete:
+        raise SweepError(_nothing_to_report(record))
+    values = objective_values(complete, objectives)
+    front = front_of(complete, objectives)
+    members = {trial.number for trial in front}
+    return Summary(
+        record=record,
+        complete=complete,
+        values=minimised(values, objectives),
+        on_front=np.array([trial.number in members for trial in complete], dtype=np.bool_),
+        front=front,
+        references={trial.reference: trial for trial in complete if trial.reference is not None},
+        published=_published(record),
+        knee=select(Knee(), complete, objectives),
+        history=hypervolume_history(values, minimised(record.reference_point, objectives)),
+    )
+
+
+def headline(summary: Summary) -> tuple[str, ...]:
+    """What the study found, in a few plain sentences; the first one says most."""
+    first, second = (metric_label(objective.metric) for objective in summary.objectives)
+    count, size = len(summary.complete), len(summary.front)
+    members = (
+        f"The front of {_count(count, 'trained model')} has {_count(size, 'member')}"
+        if count > 1
+        else "One model has been trained so far"
+    )
+    bests = " and ".join(
+        f"the best {label} {summary.value(trial)[index]:.4g} (trial {trial.number})"
+        for index, label, trial in ((0, first, summary.best(0)), (1, second, summary.best(1)))
+    )
+    knee = summary.knee.trial
+    x, y = summary.value(knee)
+    return (
+        f"{members}: {bests}.",
+        f"The knee is trial {knee.number} with {weights_text(weights_of(knee))}: "
+        f"{first} {x:.4g} with {second} {y:.4g}.",
+    )
+
+
+def protocol(record: StudyRecord) -> str:
+    """What the models were trained and scored on, in plain sentences."""
+    data = record.dataset
+    if data is None:
+        return f"Dataset: {record.config.dataset.name}; its size was not recorded."
+    as_in_tutorial = ", as in the tutorial" if record.config.split.method == "tutorial" else ""
+    return (
+        f"Dataset {data.name}: {data.interactions:,} interactions of {data.queries:,} queries with "
+        f"{data.candidates:,} candidates; trained on {data.train:,} rows, scored on {data.test:,} "
+        f"test rows. The search sees the test rows{as_in_tutorial}, so the figures of the chosen "
+        "trials are a little optimistic."
+    )
+
+
+def counts_text(record: StudyRecord) -> str:
+    """How many trials there are in each state: "40 complete, 2 failed"."""
+    counts = Counter(trial.state for trial in record.trials)
+    return ", ".join(f"{counts[state]} {state}" for state in get_args(TrialState) if counts[state])
+
+
+def weights_of(trial: Trial) -> LossWeights:
+    """The loss weights of a complete trial.
+
+    Raises:
+        SweepError: they are not recorded, as may be in a store that something else has written to.
+    """
+    if trial.weights is None:
+        raise SweepError(
+            f"trial {trial.number} is complete, but its loss weights are not recorded; "
+            "sweep did not train it: delete it from the store, or report another study"
+        )
+    return trial.weights
+
+
+def result_of(trial: Trial) -> TrialResult:
+    """The result of a complete trial; `ValueError` if it is not complete."""
+    if trial.result is None:
+        raise ValueError(f"trial {trial.number} is {trial.state}, not complete")
+    return trial.result
+
+
+def weights_text(weights: LossWeights) -> str:
+    """A pair of weights for a person: "rating weight 0.2 and retrieval weight 0.09"."""
+    return (
+        f"rating weight {weights.rating_weight:.3g} and "
+        f"retrieval weight {weights.retrieval_weight:.3g}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _published(record: StudyRecord) -> Mapping[str, tuple[float, float]]:
+    metrics = [objective.metric for objective in record.config.objectives]
+    if record.config.dataset.name != "movielens/100k":
+        return {}
+    if metrics == ["rmse", "top_100_accuracy"]:
+        return PUBLISHED
+    if metrics == ["top_100_accuracy", "rmse"]:
+        return {name: (accuracy, rmse) for name, (rmse, accuracy) in PUBLISHED.items()}
+    return {}
+
+
+def _nothing_to_report(record: StudyRecord) -> str:
+    counts = counts_text(record) or "it has no trials"
+    reason = next((trial.reason for trial in record.trials if trial.reason), None)
+    because = f"; the first failure: {reason}" if reason else ""
+    return (
+        f"study {record.name!r} has no complete trial to report ({counts}){because}; "
+        "launch it again, then report"
+    )

@@ -1,0 +1,1 @@
+"""The search over loss weights: Optuna proposes, an executor trains, a storage remembers."""

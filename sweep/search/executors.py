@@ -1,0 +1,83 @@
+"""Where trials train: anything that turns a `TrialSpec` into a future result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from sweep.results import LossWeights, TrialResult
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """All that an executor needs to know to train one trial."""
+
+    number: int
+    weights: LossWeights
+    seed: int
+
+
+class Executor(Protocol):
+    """Trains trials; the coordinator alone decides which, and keeps the record.
+
+    A future that ends in `TrainingError` is a trial that failed by itself: the study goes on. Any
+    other exception ends the study.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many trials it can train at the same time, at least 1."""
+        ...
+
+    def submit(self, spec: TrialSpec) -> Future[TrialResult]:
+        """Begin to train."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was held; nothing is submitted afterwards."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class InProcessExecutor:
+    """Trains at once, in the thread that submits; the future is done when `submit` returns."""
+
+    slots = 1
+
+    def __init__(self, train: Callable[[LossWeights, int], TrialResult]) -> None:
+        """Takes the function to train with: loss weights and a seed to a result."""
+        self._train = train
+
+    def submit(self, spec: TrialSpec) -> Future[TrialResult]:
+        """Train now."""
+        future: Future[TrialResult] = Future()
+        try:
+            future.set_result(self._train(spec.weights, spec.seed))
+        except BaseException as error:  # a future carries Ctrl-C too; `result()` raises it again
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,83 @@
+"""Optuna's samplers by the name that the study file gives.
+
+**What repeats.** A study that is launched once is a function of its study file and its trainer:
+the same seeds give the same weights, digit by digit. A study that is stopped and launched again
+never repeats random numbers: the sampler starts from a seed made of `seeds.sampler` and the number
+of trials in the store, so the outcome depends on where it was stopped, and on nothing else.
+Sobol's sequence and the grid do not start again; they go on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+
+import numpy as np
+from optuna import samplers
+from optuna.exceptions import ExperimentalWarning
+
+from sweep.config import SamplerConfig, SearchSpaceConfig
+from sweep.errors import ConfigError
+from sweep.results import REFERENCES
+from sweep.search.space import contains
+
+
+def check_sampler(config: SamplerConfig) -> None:
+    """See that the sampler can be used here.
+
+    Raises:
+        ConfigError: it needs a package that is not installed.
+    """
+    if config.name == "gp" and importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            "sampler.name: found 'gp', which needs PyTorch, and it is not installed; run "
+            "pip install 'sweep[gp]', or choose tpe, nsga2, nsga3, qmc, random or grid"
+        )
+
+
+def build_sampler(
+    config: SamplerConfig, space: SearchSpaceConfig, seed: int, asked: int, slots: int
+) -> samplers.BaseSampler:
+    """The sampler of one launch.
+
+    Args:
+        config: its name and settings.
+        space: the search space.
+        seed: `seeds.sampler`.
+        asked: how many trials the study already has, in any state.
+        slots: how many trials train at the same time.
+
+    Raises:
+        ConfigError: it needs a package that is not installed.
+    """
+    check_sampler(config)
+    fresh = int(np.random.SeedSequence([seed, asked]).generate_state(1)[0])
+    # A reference inside the search space counts for Optuna; the file's number is of drawn trials.
+    startup = config.startup_trials + sum(contains(space, w) for w in REFERENCES.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        match config.name:
+            case "tpe":
+                # The liar only matters, and is only paid for, when trials run beside each other.
+                return samplers.TPESampler(
+                    n_startup_trials=startup,
+                    multivariate=True,
+                    constant_liar=slots > 1,
+                    seed=fresh,
+                )
+            case "gp":
+                return samplers.GPSampler(n_startup_trials=startup, seed=fresh)
+            case "nsga2":
+                return samplers.NSGAIISampler(population_size=config.population, seed=fresh)
+            case "nsga3":
+                return samplers.NSGAIIISampler(population_size=config.population, seed=fresh)
+            case "qmc":
+                return samplers.QMCSampler(
+                    qmc_type="sobol",
+                    scramble=True,
+                    seed=seed,  # of the scrambling: one sequence for all launches
+                    independent_sampler=samplers.RandomSampler(seed=fresh),
+                    warn_independent_sampling=False,
+                )
+            case "random" | "grid":  # the coordinator enqueues the points of a grid itself
+                return samplers.RandomSampler(seed=fresh)

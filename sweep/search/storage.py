@@ -1,0 +1,467 @@
+"""The store of studies: an Optuna storage, opened with care and read as sweep's own values.
+
+A study of sweep is an ordinary Optuna study, which `optuna` and `optuna-dashboard` show as any
+other: its objectives have the names of their metrics, and `rating_weight` and `retrieval_weight`
+are its parameters. What sweep adds are user attributes. Of a study: `config`, `dataset` and
+`sweep_schema`, the version of this layout. Of a trial:
+
+================== =================================================================
+`rating_weight`,   on trials that sweep chose itself, as the references; a specialist
+`retrieval_weight` has no parameters, since 0 is outside every range
+`reference`        which reference it is
+`replaces`         number of the trial cut short that it repeats
+`seed`, `versions` of the model's initial state; of the software
+`metrics`          every metric, by name
+`history`          one object for each epoch: both losses and the metrics
+`seconds`          spent on training and on evaluation
+`reason`, `retry`  why it failed; whether that was no fault of its weights
+================== =================================================================
+
+Each attribute is a transaction, a millisecond or two, so values that belong together share one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from sweep.config import StudyConfig, check_study
+from sweep.errors import ConfigError, StorageError, StudyNotFoundError
+from sweep.results import (
+    DatasetSummary,
+    Epoch,
+    LossWeights,
+    StudyRecord,
+    Trial,
+    TrialResult,
+    TrialState,
+)
+from sweep.search.space import from_parameters
+
+DEFAULT_URL: Final = "sqlite:///sweep.db"
+ENVIRONMENT_VARIABLE: Final = "SWEEP_STORAGE"
+SCHEMA_VERSION: Final = 1
+"""The version of the attributes that this module writes."""
+
+# What SQLAlchemy imports for a dialect → what pip calls it.
+_DRIVERS: Final = {
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "psycopg[binary]",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "PyMySQL",
+}
+_DIALECTS: Final = ("sqlite", "postgresql", "mysql")
+_ALLOWED: Final = "allowed: sqlite:///FILE, postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME"
+_BUSY_SECONDS: Final = 30.0
+_STATES: Final[Mapping[OptunaState, TrialState]] = {
+    OptunaState.COMPLETE: "complete",
+    OptunaState.FAIL: "failed",
+    OptunaState.PRUNED: "failed",
+    OptunaState.RUNNING: "running",
+    OptunaState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class StudySummaryLine:
+    """One line of the list of studies.
+
+    `asked` is the number of complete trials that the study file asks for, None where only a time is
+    set; `best` maps each objective to its best value so far; `last_activity` is when the last trial
+    began or ended.
+    """
+
+    name: str
+    complete: int
+    failed: int
+    asked: int | None
+    best: Mapping[str, float]
+    last_activity: datetime | None
+
+
+def storage_url(option: str | None, environ: Mapping[str, str]) -> str:
+    """The storage to use: the option, or else `SWEEP_STORAGE`, or else `sweep.db` right here."""
+    return option or environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_URL
+
+
+def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
+    """Open a store of studies.
+
+    An SQLite store is one file, on a local disk; for a network disk, or for writers on several
+    machines, take a database server.
+
+    Args:
+        url: an SQLAlchemy URL of an SQLite, PostgreSQL or MySQL database.
+        must_exist: whether to refuse a store that is not there yet, as all that only reads does.
+            Nothing is created or changed then.
+
+    Raises:
+        StorageError: the URL is wrong, or nothing can be stored or read there. Passwords in the
+            URL are masked in the message.
+    """
+    parsed = _parse(url)
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if parsed.get_backend_name() == "sqlite":
+        _check_sqlite_file(parsed.database, url, must_exist)
+        options = {"connect_args": {"timeout": _BUSY_SECONDS}}
+    with storage_errors(url):
+        tables = _tables(parsed, url, options)
+        is_store = {"studies", "trials"} <= tables
+        if must_exist and not is_store:
+            raise StorageError(f"{_masked(url)}: holds no studies; launch a study there first")
+        if parsed.get_backend_name() == "sqlite" and tables and not is_store:
+            raise StorageError(
+                f"{_masked(url)}: is another program's database, with the tables "
+                f"{', '.join(sorted(tables)[:3])}; allowed: a new file, or a store of Optuna "
+                "studies; name another file"
+            )
+        try:
+            # Optuna formats the URL as a template, so braces must be doubled.
+            template = url.replace("{", "{{").replace("}", "}}")
+            return RDBStorage(template, engine_kwargs=options, skip_table_creation=must_exist)
+        except RuntimeError as error:
+            raise StorageError(f"{_masked(url)}: {error}") from None
+
+
+def _parse(url: str) -> sqlalchemy.URL:
+    where = f"storage {_masked(url)!r}"
+    if "://" not in url:
+        raise StorageError(
+            f"{where}: not a URL; {_ALLOWED}; for a file write sqlite:///{_masked(url)}"
+        )
+    try:
+        parsed = sqlalchemy.make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise StorageError(f"{where}: not a database URL; {_ALLOWED}") from None
+    if backend not in _DIALECTS:
+        raise StorageError(f"{where}: unknown kind of database {backend!r}; {_ALLOWED}")
+    try:
+        parsed.get_dialect()
+    except ArgumentError:
+        raise StorageError(
+            f"{where}: unknown driver {parsed.drivername!r}; write {backend}:// alone for the "
+            "usual one"
+        ) from None
+    return parsed
+
+
+def _check_sqlite_file(database: str | None, url: str, must_exist: bool) -> None:
+    """See that the file is, or can become, a store, without creating it.
+
+    The file is looked at, never opened: closing it would drop the locks that SQLite has on it in
+    this process (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    where = _masked(url)
+    if not database or database == ":memory:" or database.startswith("file:"):
+        raise StorageError(
+            f"{where}: not a file on disk, so nothing would be kept; write sqlite:///sweep.db "
+            "(three slashes) for a file right here, sqlite:////tmp/sweep.db for an absolute path"
+        )
+    path = Path(database)
+    folder = path.absolute().parent
+    try:
+        if path.is_dir():
+            raise StorageError(f"{where}: {path} is a directory; name a file in it")
+        if not folder.is_dir():
+            raise StorageError(f"{where}: there is no directory {folder}; create it first")
+        if must_exist:
+            if not path.exists() or path.stat().st_size == 0:
+                raise StorageError(
+                    f"{where}: no such store; launch a study first, or name the store with "
+                    f"--storage or {ENVIRONMENT_VARIABLE}"
+                )
+        else:
+            for place in (folder, path):
+                if place.exists() and not os.access(place, os.W_OK):
+                    raise StorageError(
+                        f"{where}: {place} is read-only; make it writable, or store elsewhere"
+                    )
+    except OSError as error:
+        raise StorageError(
+            f"{where}: {path} cannot be read ({error.strerror}); see to its permissions, or name "
+            "another file"
+        ) from None
+
+
+def _tables(parsed: sqlalchemy.URL, url: str, options: dict[str, Any]) -> set[str]:
+    try:
+        engine = sqlalchemy.create_engine(parsed, **options)
+    except ImportError as error:
+        package = _DRIVERS.get(error.name or "", error.name)
+        raise StorageError(
+            f"{_masked(url)}: the driver for this database is not installed; run "
+            f"pip install '{package}'"
+        ) from None
+    try:
+        return set(sqlalchemy.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def _masked(url: str) -> str:
+    user = r"//[^:/@]*:" if "://" in url else r"^[^:@]*:"
+    hidden = re.sub(f"({user}).*@", r"\1***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+
+
+@contextmanager
+def storage_errors(store: str | BaseStorage) -> Iterator[None]:
+    """Turn what a database raises into a `StorageError` that says which store, and what to do."""
+    url = store if isinstance(store, str) else str(getattr(store, "url", "the store"))
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        raise StorageError(
+            f"{_masked(url)}: another process has ended a trial that is running here; launch a "
+            "study from one place at a time, and launch it again to go on"
+        ) from None
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        text = str(cause).strip().partition("\n")[0]
+        with suppress(ArgumentError, ValueError):
+            password = sqlalchemy.make_url(url).password
+            text = text.replace(str(password), "***") if password else text
+        raise StorageError(f"{_masked(url)}: {text}; {_advice(text)}") from error
+
+
+def _advice(text: str) -> str:
+    advice = {
+        "locked": "another program holds the store: end it, then launch again to go on",
+        "malformed": "the file is damaged: restore it from a copy, or name another file",
+        "not a database": "name another file, or restore this one from a copy",
+        "full": "make room, then launch again to go on",
+        "readonly": "make the file and its directory writable, or store elsewhere",
+        "unable to open": "see that its directory exists and can be written",
+    }
+    return next(
+        (what for sign, what in advice.items() if sign in text),
+        "see that the database is there, is running, and lets you in",
+    )
+
+
+@contextmanager
+def single_writer(storage: BaseStorage) -> Iterator[None]:
+    """Make commits to an SQLite store cheap while one coordinator writes.
+
+    A write-ahead log costs no disk flush for each commit, and readers do not block the writer. It
+    outlives a killed process whole; a power cut may take the last trials, never the store. The log
+    is folded back at the end, so that the store is one file that can be copied again.
+    """
+    engine = getattr(storage, "engine", None)
+    if engine is None or engine.dialect.name != "sqlite":
+        yield
+        return
+
+    def set_up(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    sqlalchemy.event.listen(engine, "connect", set_up)
+    engine.dispose()  # of connections that were made before
+    try:
+        yield
+    finally:
+        sqlalchemy.event.remove(engine, "connect", set_up)
+        engine.dispose()
+        # A reader that is still there keeps the log alive; the next launch folds it back.
+        with suppress(SQLAlchemyError), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+
+
+def list_studies(storage: BaseStorage) -> tuple[StudySummaryLine, ...]:
+    """The studies of sweep in a store, in order of their names; others are passed over.
+
+    Raises:
+        StorageError: the store cannot be read, or a study in it cannot.
+    """
+    with storage_errors(storage):
+        return tuple(_summarise(storage, name) for name in _names(storage))
+
+
+def _names(storage: BaseStorage) -> list[str]:
+    studies = storage.get_all_studies()
+    return sorted(study.study_name for study in studies if "sweep_schema" in study.user_attrs)
+
+
+def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
+    config, _ = read_header(storage, name)
+    study_id = storage.get_study_id_from_name(name)
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    complete = [trial for trial in trials if is_complete(trial)]
+    moments = (m for t in trials for m in (t.datetime_start, t.datetime_complete) if m is not None)
+    best = {
+        o.metric: o.sign * min(o.sign * trial.values[i] for trial in complete)
+        for i, o in enumerate(config.objectives)
+        if complete
+    }
+    failed = sum(_STATES[trial.state] == "failed" for trial in trials)
+    return StudySummaryLine(
+        name=name,
+        complete=len(complete),
+        failed=failed,
+        asked=config.budget.trials,
+        best=best,
+        last_activity=_aware(max(moments, default=None)),
+    )
+
+
+def load_study_record(storage: BaseStorage, name: str) -> StudyRecord:
+    """Read a whole study.
+
+    Raises:
+        StudyNotFoundError: there is no study of that name.
+        StorageError: the store cannot be read, or sweep did not write that study.
+    """
+    with storage_errors(storage):
+        config, dataset = read_header(storage, name)
+        study_id = storage.get_study_id_from_name(name)
+        trials = tuple(to_trial(t) for t in storage.get_all_trials(study_id, deepcopy=False))
+    return StudyRecord(name=name, config=config, dataset=dataset, trials=trials)
+
+
+def header(config: StudyConfig, dataset: DatasetSummary) -> dict[str, Any]:
+    """The user attributes of a study, in the order to write them: the mark of sweep is last."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "dataset": asdict(dataset),
+        "sweep_schema": SCHEMA_VERSION,
+    }
+
+
+def read_header(storage: BaseStorage, name: str) -> tuple[StudyConfig, DatasetSummary]:
+    """The configuration and the dataset of a stored study.
+
+    Raises:
+        StudyNotFoundError: there is no study of that name.
+        StorageError: sweep did not write that study, or a newer version did.
+    """
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        names = _names(storage)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        there = f"there are: {', '.join(names)}" if names else "there are none; launch one first"
+        raise StudyNotFoundError(f"no study {name!r} in this store; {there}{hint}") from None
+    attributes = storage.get_study_user_attrs(study_id)
+    schema = attributes.get("sweep_schema")
+    if schema is None:
+        raise StorageError(
+            f"study {name!r} was not written by sweep: it is an Optuna study of another program; "
+            "choose another name"
+        )
+    if schema != SCHEMA_VERSION:
+        raise StorageError(
+            f"study {name!r} has layout {schema!r}, this sweep reads {SCHEMA_VERSION}; use the "
+            "version of sweep that wrote it, or choose another name"
+        )
+    try:
+        config = check_study(attributes["config"], source=f"study {name!r} in the store")
+        return config, DatasetSummary(**attributes["dataset"])
+    except (ConfigError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"study {name!r} cannot be read by this version of sweep ({error}); use the version "
+            "that wrote it, or choose another name"
+        ) from None
+
+
+def result_attributes(result: TrialResult) -> dict[str, Any]:
+    """A result as the user attributes of its trial."""
+    return {
+        "metrics": {name: _number(value) for name, value in result.metrics.items()},
+        "history": [
+            {
+                "epoch": epoch.epoch,
+                "rating_loss": _number(epoch.rating_loss),
+                "retrieval_loss": _number(epoch.retrieval_loss),
+                "metrics": {name: _number(value) for name, value in epoch.metrics.items()},
+            }
+            for epoch in result.history
+        ],
+        "seconds": {
+            "training": float(result.training_seconds),
+            "evaluation": float(result.evaluation_seconds),
+        },
+    }
+
+
+def _number(value: float) -> float | str:
+    """A number as JSON has it; JSON has no NaN and no infinity, so these become text."""
+    value = float(value)
+    return value if math.isfinite(value) else str(value)
+
+
+def _result(attributes: Mapping[str, Any]) -> TrialResult:
+    return TrialResult(
+        metrics={name: float(value) for name, value in attributes["metrics"].items()},
+        history=tuple(
+            Epoch(
+                epoch=epoch["epoch"],
+                rating_loss=float(epoch["rating_loss"]),
+                retrieval_loss=float(epoch["retrieval_loss"]),
+                metrics={name: float(value) for name, value in epoch["metrics"].items()},
+            )
+            for epoch in attributes["history"]
+        ),
+        training_seconds=attributes["seconds"]["training"],
+        evaluation_seconds=attributes["seconds"]["evaluation"],
+    )
+
+
+def is_complete(frozen: FrozenTrial) -> bool:
+    """Whether a stored trial has a result of sweep; one that was told by hand has none."""
+    return frozen.state == OptunaState.COMPLETE and "metrics" in frozen.user_attrs
+
+
+def stored_weights(frozen: FrozenTrial) -> LossWeights | None:
+    """The loss weights of a stored trial; None if it was stopped before it had both."""
+    return (
+        from_parameters(frozen.user_attrs)
+        or from_parameters(frozen.params)
+        or from_parameters(frozen.system_attrs.get("fixed_params", {}))
+    )
+
+
+def to_trial(frozen: FrozenTrial) -> Trial:
+    """An Optuna trial as sweep's own value."""
+    attributes = frozen.user_attrs
+    complete = is_complete(frozen)
+    state = _STATES[frozen.state]
+    reason = attributes.get("reason")
+    if state == "complete" and not complete:
+        state, reason = "failed", "completed by another program, without a result of sweep"
+    return Trial(
+        number=frozen.number,
+        state=state,
+        weights=stored_weights(frozen),
+        seed=attributes.get("seed"),
+        result=_result(attributes) if complete else None,
+        reason=reason,
+        reference=attributes.get("reference"),
+        started=_aware(frozen.datetime_start),
+        finished=_aware(frozen.datetime_complete),
+        versions=attributes.get("versions", {}),
+    )
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """A time that Optuna stored: it has no zone, and means the clock on the wall."""
+    return None if moment is None else moment.astimezone()

@@ -1,0 +1,515 @@
+"""The coordinator: it alone asks Optuna for loss weights and tells it what they gave.
+
+Executors only train. So the store has a single writer, a trial is never lost to a lock, one worker
+gives the same study every time, and a worker is disposable.
+
+**What is stored when.** A trial is in the store, running, before it is trained; its result is
+written before it is marked complete. A coordinator that is killed leaves running trials behind:
+the next launch marks them failed and trains their weights again, in a trial of a new number.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.config import Objective, StudyConfig
+from sweep.errors import IncomparableStudyError, StorageError, TrainingError
+from sweep.front.pareto import hypervolume, minimised
+from sweep.results import REFERENCES, DatasetSummary, LossWeights, StudyRecord, TrialResult
+from sweep.search.executors import Executor, TrialSpec
+from sweep.search.mirror import MirroredStorage
+from sweep.search.sampler import build_sampler, check_sampler
+from sweep.search.space import contains, grid, suggest, to_parameters
+from sweep.search.storage import (
+    header,
+    is_complete,
+    load_study_record,
+    read_header,
+    result_attributes,
+    single_writer,
+    storage_errors,
+    stored_weights,
+)
+
+FAILURES_IN_A_ROW: Final = 5
+"""After so many, it is not the weights: the study stops."""
+
+STOPPED: Final = "coordinator stopped"
+INTERRUPTED: Final = "interrupted"
+
+Ending = Literal["trials", "minutes", "stopped", "exhausted"]
+
+
+class StopSignal(Protocol):
+    """What `launch` looks at before every trial; a `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is.
+
+    `done` of `total` trials are complete, earlier launches included; `total` and `left` are None
+    where only a time is set. `best` maps each objective to its best value so far. `elapsed` is in
+    seconds since the launch, `seconds_left` in seconds to go: None until a trial has been timed.
+    """
+
+    done: int
+    total: int | None
+    left: int | None
+    failed: int
+    running: tuple[LossWeights, ...]
+    best: Mapping[str, float]
+    hypervolume: float
+    elapsed: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Weights that no sampler draws, and the attributes their trial starts with."""
+
+    weights: LossWeights
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A trial that Optuna knows as running."""
+
+    trial: optuna.Trial
+    weights: LossWeights
+    began: float
+
+
+def run_study(
+    config: StudyConfig,
+    storage: BaseStorage,
+    executor: Executor,
+    dataset: DatasetSummary,
+    *,
+    versions: Mapping[str, str] = MappingProxyType({}),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+    stop: StopSignal | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> StudyRecord:
+    """Run a study to its end: begin it, or do what is left of it.
+
+    The references come first, in their order; then trials that were cut short; then what the
+    sampler draws. `budget.trials` is the number of complete trials of the study. Its minutes are
+    spent by what the complete trials of earlier launches took to train and evaluate, and by the
+    wall clock of this one; the trial that runs when they are over is still finished.
+
+    A trial whose objective is not a finite number, or whose training ends in `TrainingError`, is
+    recorded as failed with its reason, and is not tried again. Any other exception, Ctrl-C
+    included, ends the launch once what runs is recorded as failed; the next launch repeats it.
+
+    Args:
+        config: the study.
+        storage: what `open_storage` gave.
+        executor: trains the trials.
+        dataset: what they are trained on.
+        versions: of the software, recorded with every trial.
+        on_progress: told as every trial begins, and at the end.
+        say: told in words how it begins and why it ends.
+        stop: once it is set no trial begins, and what runs is finished.
+        clock: seconds.
+
+    Raises:
+        IncomparableStudyError: the study is stored, with settings that give other results.
+        ConfigError: the sampler needs a package that is not installed.
+        StorageError: the store fails, or holds a foreign study of that name.
+        TrainingError: five trials in a row have failed.
+    """
+    check_sampler(config.sampler)
+    with _quiet(), storage_errors(storage), single_writer(storage):
+        _begin(config, storage, dataset)
+        _fail_leftovers(storage, config.name)
+        coordinator = _Coordinator(config, storage, executor, dataset, versions, on_progress, clock)
+        before = coordinator.complete
+        if before:
+            say(f"Study {config.name!r} goes on: {before} trials are complete")
+        ending = coordinator.run(stop)
+        say(_last_words(config.name, before, coordinator.complete, ending))
+    return load_study_record(storage, config.name)
+
+
+def _last_words(name: str, before: int, done: int, ending: Ending) -> str:
+    match ending:
+        case "stopped":
+            return f"Study {name!r} stopped with {done} trials; launch it again to go on"
+        case "exhausted":
+            return (
+                f"Study {name!r} has tried all points of its grid: {done} trials; "
+                "for more, raise sampler.points"
+            )
+        case "trials" | "minutes" if done == before:
+            return (
+                f"Study {name!r} is already complete: nothing to train; to go on, raise its budget"
+            )
+        case "minutes":
+            return f"Study {name!r} is complete: its time is over after {done} trials"
+        case "trials":
+            return f"Study {name!r} is complete: {done} trials"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Optuna's report of every trial; sweep has its own."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -> None:
+    """Create the study, or see that it may go on; afterwards the store has this configuration."""
+    try:
+        study_id = storage.get_study_id_from_name(config.name)
+    except KeyError:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=config.name,
+            directions=[objective.direction for objective in config.objectives],
+        )
+        study_id = storage.get_study_id_from_name(config.name)
+    else:
+        study = optuna.load_study(study_name=config.name, storage=storage)
+        attributes = storage.get_study_user_attrs(study_id)
+        # Killed between its creation and its header, a study is still empty: begin it again.
+        unbegun = "sweep_schema" not in attributes and not study.get_trials(deepcopy=False)
+        if not (unbegun and set(attributes) <= {"config", "dataset"}):
+            _check_comparable(config, dataset, *read_header(storage, config.name))
+        elif [d.name.lower() for d in study.directions] != [o.direction for o in config.objectives]:
+            raise StorageError(
+                f"study {config.name!r} is an empty Optuna study with other objectives; "
+                "choose another name"
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([objective.metric for objective in config.objectives])
+    stored = storage.get_study_user_attrs(study_id)
+    for key, value in header(config, dataset).items():
+        if stored.get(key) != value:
+            study.set_user_attr(key, value)
+
+
+def _check_comparable(
+    config: StudyConfig,
+    dataset: DatasetSummary,
+    stored_config: StudyConfig,
+    stored_dataset: DatasetSummary,
+) -> None:
+    before = _comparable(stored_config, stored_dataset)
+    now = _comparable(config, dataset)
+    differences = [
+        f"  {key}: {before.get(key)} → {now.get(key)}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        raise IncomparableStudyError(
+            f"study {config.name!r} has trials that would not compare with new ones "
+            "(stored → now):\n"
+            + "\n".join(differences)
+            + "\ngive the study another name, or set these back; the budget, the sampler and the "
+            "bounds of the search space may change"
+        )
+
+
+def _comparable(config: StudyConfig, dataset: DatasetSummary) -> dict[str, object]:
+    """What must stay the same for trials to compare, by dotted key."""
+    document = config.model_dump(mode="json", exclude={"budget", "sampler"})
+    del document["seeds"]["sampler"]
+    for span in document["search_space"].values():
+        del span["low"], span["high"]
+    for objective in document["objectives"]:
+        del objective["reference"]  # read from the trials' metrics, at any time
+    if config.dataset.is_file:
+        del document["dataset"]["name"]  # a file may move; its fingerprint tells whether it changed
+    measured = asdict(dataset)
+    # The deviation is a float, summed in an order that may differ; the fingerprint covers it.
+    del measured["name"], measured["label_deviation"]
+    return _flatten(document) | {f"dataset.{key}": value for key, value in measured.items()}
+
+
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            flat |= _flatten({str(i): item for i, item in enumerate(value)}, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _fail_leftovers(storage: BaseStorage, name: str) -> None:
+    """Mark as failed what a coordinator that was killed has left running or waiting."""
+    study_id = storage.get_study_id_from_name(name)
+    unfinished = (TrialState.RUNNING, TrialState.WAITING)
+    for trial in storage.get_all_trials(study_id, deepcopy=False, states=unfinished):
+        storage.set_trial_user_attr(trial._trial_id, "reason", STOPPED)
+        storage.set_trial_user_attr(trial._trial_id, "retry", True)
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def _plan(config: StudyConfig, trials: list[FrozenTrial]) -> Iterator[_Planned]:
+    """What to train before the sampler is asked: references, repetitions, the points of a grid."""
+    retried = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("retry")]
+    settled = {t.number for t in trials} - {t.number for t in retried}
+    done = {t.user_attrs.get("reference") for t in trials if t.number in settled}
+    for name, weights in REFERENCES.items():
+        if name not in done:
+            yield _Planned(weights, {"reference": name})
+    replaced = {t.user_attrs.get("replaces") for t in trials}
+    for trial in retried:
+        again = stored_weights(trial)
+        if again and "reference" not in trial.user_attrs and trial.number not in replaced:
+            yield _Planned(again, {"replaces": trial.number})
+    if config.sampler.name == "grid":
+        visited = {*REFERENCES.values(), *(stored_weights(trial) for trial in trials)}
+        points = grid(config.search_space, config.sampler.points, config.seeds.sampler)
+        yield from (_Planned(weights) for weights in points if weights not in visited)
+
+
+class _Score:
+    """Best values, front and hypervolume of the trials so far, kept up to date one by one."""
+
+    def __init__(self, objectives: tuple[Objective, ...], reference: tuple[float, ...]) -> None:
+        self._objectives = objectives
+        self._reference = minimised(reference, objectives)
+        self._front = np.empty((0, len(objectives)))
+        self.best: Mapping[str, float] = {}
+        self.hypervolume = 0.0
+
+    def add(self, values: list[float]) -> None:
+        self.best = {
+            o.metric: o.sign * min(o.sign * value, o.sign * self.best.get(o.metric, value))
+            for o, value in zip(self._objectives, values, strict=True)
+        }
+        point = minimised(values, self._objectives)
+        if not (self._front <= point).all(axis=1).any():
+            kept = self._front[~(point <= self._front).all(axis=1)]
+            self._front = np.vstack([kept, point])
+            self.hypervolume = hypervolume(self._front, self._reference)
+
+
+class _Coordinator:
+    """One launch: what is planned, what runs, what has been done."""
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        storage: BaseStorage,
+        executor: Executor,
+        dataset: DatasetSummary,
+        versions: Mapping[str, str],
+        on_progress: Callable[[Progress], None],
+        clock: Callable[[], float],
+    ) -> None:
+        study_id = storage.get_study_id_from_name(config.name)
+        trials = storage.get_all_trials(study_id, deepcopy=False)
+        self._config = config
+        self._executor = executor
+        self._on_progress = on_progress
+        self._clock = clock
+        self._versions = dict(versions)
+        self._began = clock()
+        self._study = optuna.load_study(
+            study_name=config.name,
+            storage=MirroredStorage(storage, config.name, trials, config.search_space),
+            sampler=build_sampler(
+                config.sampler,
+                config.search_space,
+                config.seeds.sampler,
+                asked=len(trials),
+                slots=executor.slots,
+            ),
+        )
+        self._plan = _plan(config, trials)
+        self._next = next(self._plan, None)
+        self._score = _Score(
+            config.objectives, StudyRecord(config.name, config, dataset, ()).reference_point
+        )
+        self._durations: deque[float] = deque(maxlen=25)
+        self._spent = 0.0
+        self.complete = self._failed = self._failures_in_a_row = 0
+        for trial in trials:
+            if is_complete(trial):
+                seconds = sum(trial.user_attrs["seconds"].values())
+                self._spent += seconds
+                self._durations.append(seconds)
+                self.complete += 1
+                self._score.add(trial.values)
+            else:
+                self._failed += 1
+        self._asked: dict[int, _Asked] = {}
+        self._futures: dict[Future[TrialResult], int] = {}
+
+    def run(self, stop: StopSignal | None) -> Ending:
+        try:
+            while True:
+                while (ending := self._ending(stop)) is None and (
+                    len(self._futures) < self._executor.slots
+                ):
+                    self._start()
+                if not self._futures:
+                    assert ending is not None
+                    self._report()
+                    return ending
+                finished, _ = wait(self._futures, return_when=FIRST_COMPLETED)
+                for future in sorted(finished, key=self._futures.__getitem__):
+                    self._finish(future)
+        finally:
+            # Nothing is left unless an exception, Ctrl-C included, is on its way. If the store is
+            # what failed, the next launch finds a running trial, and does the same.
+            for asked in list(self._asked.values()):
+                with suppress(Exception):
+                    self._fail(asked, INTERRUPTED, retry=True)
+
+    def _ending(self, stop: StopSignal | None) -> Ending | None:
+        """Why no trial should begin now; None if one should."""
+        budget = self._config.budget
+        if budget.trials is not None and self.complete + len(self._futures) >= budget.trials:
+            return "trials"
+        if stop is not None and stop.is_set():
+            return "stopped"
+        if budget.minutes is not None and self._time_left(budget.minutes) <= 0:
+            return "minutes"
+        if self._config.sampler.name == "grid" and self._next is None:
+            return "exhausted"
+        return None
+
+    def _time_left(self, minutes: float) -> float:
+        return minutes * 60 - self._spent - (self._clock() - self._began)
+
+    def _start(self) -> None:
+        planned, self._next = self._next, None
+        if planned is not None:
+            self._next = next(self._plan, None)
+        asked = self._ask(planned)
+        number = asked.trial.number
+        self._asked[number] = asked
+        self._report()
+        spec = TrialSpec(number, asked.weights, self._config.seeds.model)
+        self._futures[self._executor.submit(spec)] = number
+
+    def _ask(self, planned: _Planned | None) -> _Asked:
+        space, began = self._config.search_space, self._clock()
+        if planned is None:
+            trial = self._study.ask()
+            return _Asked(trial, suggest(trial, space), began)
+        inside = contains(space, planned.weights)
+        parameters = to_parameters(planned.weights)
+        # Outside its search space, a log range above all, Optuna would not take them: a specialist
+        # is a trial without parameters, whose weights are attributes alone.
+        self._study.enqueue_trial(
+            parameters if inside else {}, user_attrs={**parameters, **planned.attributes}
+        )
+        trial = self._study.ask()
+        if inside:
+            suggest(trial, space)  # registers the parameters; the values are those enqueued
+        return _Asked(trial, planned.weights, began)
+
+    def _finish(self, future: Future[TrialResult]) -> None:
+        asked = self._asked[self._futures.pop(future)]
+        try:
+            result = future.result()
+            values = [float(result.metrics[o.metric]) for o in self._config.objectives]
+        except TrainingError as error:
+            self._count_failure(asked, str(error))
+            return
+        except Exception as error:
+            self._fail(asked, f"{type(error).__name__}: {error}", retry=True)
+            raise
+        wrong = [
+            f"{objective.metric} is {value}, not a finite number"
+            for objective, value in zip(self._config.objectives, values, strict=True)
+            if not math.isfinite(value)
+        ]
+        if wrong:
+            self._count_failure(asked, "; ".join(wrong))
+            return
+        self._write(asked, result_attributes(result))
+        self._study.tell(asked.trial, values)
+        del self._asked[asked.trial.number]
+        self._durations.append(self._clock() - asked.began)
+        self.complete += 1
+        self._failures_in_a_row = 0
+        self._score.add(values)
+
+    def _count_failure(self, asked: _Asked, reason: str) -> None:
+        self._fail(asked, reason, retry=False)
+        self._failed += 1
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row == FAILURES_IN_A_ROW:
+            raise TrainingError(
+                f"study {self._config.name!r}: {FAILURES_IN_A_ROW} trials in a row have failed, "
+                f"the last (trial {asked.trial.number}, rating_weight "
+                f"{asked.weights.rating_weight:g}, retrieval_weight "
+                f"{asked.weights.retrieval_weight:g}) because {reason}; lower "
+                "training.learning_rate or the bounds of the search space, under another study name"
+            )
+
+    def _fail(self, asked: _Asked, reason: str, *, retry: bool) -> None:
+        self._write(asked, {"reason": reason} | ({"retry": True} if retry else {}))
+        self._study.tell(asked.trial, state=TrialState.FAIL)
+        self._asked.pop(asked.trial.number, None)
+
+    def _write(self, asked: _Asked, attributes: Mapping[str, Any]) -> None:
+        common = {"seed": self._config.seeds.model, "versions": self._versions}
+        for key, value in {**common, **attributes}.items():
+            asked.trial.set_user_attr(key, value)
+
+    def _report(self) -> None:
+        self._on_progress(
+            Progress(
+                done=self.complete,
+                total=self._config.budget.trials,
+                left=self._left(),
+                failed=self._failed,
+                running=tuple(asked.weights for asked in self._asked.values()),
+                best=self._score.best,
+                hypervolume=self._score.hypervolume,
+                elapsed=self._clock() - self._began,
+                seconds_left=self._seconds_left(),
+            )
+        )
+
+    def _left(self) -> int | None:
+        total = self._config.budget.trials
+        return None if total is None else max(total - self.complete, 0)
+
+    def _seconds_left(self) -> float | None:
+        """Seconds to go, as if every trial took as long as the median of the last ones."""
+        bounds = []
+        left = self._left()
+        if left is not None and self._durations:
+            bounds.append(left * statistics.median(self._durations) / self._executor.slots)
+        if self._config.budget.minutes is not None:
+            bounds.append(max(self._time_left(self._config.budget.minutes), 0.0))
+        return min(bounds, default=None)

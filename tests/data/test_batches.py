@@ -1,0 +1,162 @@
+"""Cached batches: deduplicated rightly, memory-mapped, and keyed by all that they depend on."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweep.config import SplitConfig, TrainingConfig
+from sweep.data.batches import Batch, Rows, TrainingData, deduplicate, load_training_data
+from sweep.data.interactions import Interactions
+from sweep.errors import DataError
+
+N = 100
+
+
+def make_interactions(seed: int = 0) -> Interactions:
+    rng = np.random.default_rng(seed)
+    return Interactions(
+        name="small",
+        query_ids=np.r_[np.arange(9), rng.integers(0, 9, N - 9)].astype(np.int32),
+        candidate_ids=np.r_[np.arange(7), rng.integers(0, 7, N - 7)].astype(np.int32),
+        labels=rng.integers(1, 6, N).astype(np.float32),
+        timestamps=None,
+        queries=np.array([str(i) for i in range(9)]),
+        candidates=np.array([str(i) for i in range(7)]),
+        catalogue_counts=np.array([1, 2, 1, 1, 3, 1, 1], np.int32),
+    )
+
+
+def load(
+    cache: Path,
+    interactions: Interactions | None = None,
+    split: SplitConfig | None = None,
+    split_seed: int = 42,
+    batch_seed: int = 42,
+    said: list[str] | None = None,
+    **training: object,
+) -> TrainingData:
+    return load_training_data(
+        interactions or make_interactions(),
+        split or SplitConfig(),
+        split_seed,
+        TrainingConfig.model_validate({"batch_size": 32, "reshuffle": False} | training),
+        batch_seed,
+        cache,
+        (said if said is not None else []).append,
+    )
+
+
+def triples(query_ids, candidate_ids, labels) -> list[tuple[int, int, float]]:
+    return sorted(zip(query_ids.tolist(), candidate_ids.tolist(), labels.tolist(), strict=True))
+
+
+def test_deduplication_by_hand():
+    batch = deduplicate(
+        Rows(
+            np.array([5, 2, 5, 5], np.int32),
+            np.array([1, 1, 0, 1], np.int32),
+            np.array([3, 1, 4, 3], np.float32),
+        )
+    )
+    expected = Batch(
+        query_ids=[2, 5],
+        query_counts=[1, 3],
+        query_index=[1, 0, 1, 1],
+        candidate_ids=[0, 1],
+        candidate_counts=[1, 3],
+        candidate_index=[1, 1, 0, 1],
+        labels=[3, 1, 4, 3],
+    )
+    for field in fields(Batch):
+        assert getattr(batch, field.name).tolist() == getattr(expected, field.name), field.name
+        wanted = np.int32 if field.name.endswith(("ids", "index")) else np.float32
+        assert getattr(batch, field.name).dtype == wanted, field.name
+
+
+def test_fixed_batches_hold_every_training_row_once(tmp_path):
+    data = load(tmp_path)
+    assert [len(batch.labels) for batch in data.fixed] == [32, 32, 16]
+    rows = [
+        triple
+        for batch in data.fixed
+        for triple in triples(
+            batch.query_ids[batch.query_index],
+            batch.candidate_ids[batch.candidate_index],
+            batch.labels,
+        )
+    ]
+    train, test = (
+        triples(part.query_ids, part.candidate_ids, part.labels) for part in (data.train, data.test)
+    )
+    interactions = make_interactions()
+    assert sorted(rows) == train
+    assert sorted(train + test) == triples(
+        interactions.query_ids, interactions.candidate_ids, interactions.labels
+    )
+
+
+def test_copies_in_the_catalogue_are_listed(tmp_path):
+    assert load(tmp_path).catalogue.tolist() == [0, 1, 1, 2, 3, 4, 4, 4, 5, 6]
+
+
+def test_a_second_load_maps_the_files_of_the_first(tmp_path):
+    said: list[str] = []
+    first, second = load(tmp_path, said=said), load(tmp_path, said=said)
+    assert len(said) == 1
+    assert isinstance(second.train.labels.base, np.memmap)
+    assert isinstance(second.fixed[1].query_index.base.base, np.memmap)
+    for a, b in zip(first.fixed, second.fixed, strict=True):
+        for field in fields(Batch):
+            np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"interactions": make_interactions(seed=1)},
+        {"split": SplitConfig(test_fraction=0.3)},
+        {"split_seed": 7},
+        {"batch_seed": 7},
+        {"batch_size": 16},
+        {"reshuffle": True},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_decides_the_batches_is_part_of_the_key(tmp_path, change):
+    load(tmp_path)
+    load(tmp_path, **change)
+    assert len(list((tmp_path / "batches").iterdir())) == 2
+
+
+def test_what_does_not_decide_the_batches_is_not_part_of_the_key(tmp_path):
+    load(tmp_path)
+    load(tmp_path, epochs=7, optimizer="adam", retrieval_reduction="sum")
+    assert len(list((tmp_path / "batches").iterdir())) == 1
+
+
+def test_a_damaged_cache_is_an_error_that_says_what_to_delete(tmp_path):
+    load(tmp_path)
+    [folder] = (tmp_path / "batches").iterdir()
+    (folder / "train_labels.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match=f"{folder.name}.*delete that folder"):
+        load(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(tmp_path):
+    (tmp_path / "batches").write_text("in the way")
+    with pytest.raises(DataError, match="SWEEP_CACHE"):
+        load(tmp_path)
+
+
+def test_nothing_half_written_is_left_when_writing_fails(tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(DataError, match="No space left on device"):
+        load(tmp_path)
+    assert list((tmp_path / "batches").iterdir()) == []

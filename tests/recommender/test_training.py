@@ -1,0 +1,197 @@
+"""One trainer for all trials: the same steps as plain Keras, from a fresh start each time."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from plain_tfrs import PlainModel, fit
+from small_data import make_data
+from sweep.config import METRICS
+from sweep.data.batches import TrainingData
+from sweep.errors import TrainingError
+from sweep.recommender.model import initialize
+from sweep.recommender.training import Trainer, build_optimizer
+from sweep.results import LossWeights
+
+WEIGHTS = LossWeights(0.7, 0.2)
+
+
+def variables(trainer: Trainer) -> list[np.ndarray]:
+    return [variable.numpy() for variable in trainer.model.trainable_variables]
+
+
+def plain_twin(trainer: Trainer, data: TrainingData, weights: LossWeights) -> PlainModel:
+    """A plain TFRS model with the trainer's present variables."""
+    corpus = tf.data.Dataset.from_tensor_slices(data.catalogue)
+    dimension = trainer.model.query_model.output_dim
+    layers = [layer.units for layer in trainer.model.rating_model.layers[:-1]]
+    plain = PlainModel(
+        weights.rating_weight,
+        weights.retrieval_weight,
+        data.n_queries,
+        data.n_candidates,
+        corpus,
+        dimension=dimension,
+        layers=layers,
+    )
+    plain.task_losses(plain_batches(data)[0], training=True)  # creates the variables
+    for theirs, ours in zip(
+        plain.trainable_variables, trainer.model.trainable_variables, strict=True
+    ):
+        theirs.assign(ours)
+    return plain
+
+
+def plain_batches(data: TrainingData) -> list[dict[str, tf.Tensor]]:
+    assert data.fixed is not None
+    return [
+        {
+            "user_id": tf.constant(batch.query_ids[batch.query_index]),
+            "movie_title": tf.constant(batch.candidate_ids[batch.candidate_index]),
+            "user_rating": tf.constant(batch.labels),
+        }
+        for batch in data.fixed
+    ]
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
+def test_every_step_of_an_epoch_equals_plain_tfrs(make_config, data, optimizer):
+    config = make_config(epochs=1, optimizer=optimizer, learning_rate=0.05)
+    trainer = Trainer(config, data)
+    initialize(trainer.model, seed=3)
+    plain = plain_twin(trainer, data, WEIGHTS)
+    plain.compile(optimizer=build_optimizer(config.training))
+    for batch in plain_batches(data):
+        plain.train_step(batch)
+    trainer.train(WEIGHTS, seed=3)
+    for ours, theirs in zip(variables(trainer), plain.trainable_variables, strict=True):
+        assert np.abs(ours - theirs.numpy()).max() <= 1e-4 * np.abs(theirs.numpy()).max()
+
+
+def test_recorded_losses_are_the_means_over_the_batches_of_plain_tfrs(make_config, data):
+    trainer = Trainer(make_config(epochs=1, learning_rate=1e-9), data)
+    result = trainer.train(WEIGHTS, seed=3)
+    plain = plain_twin(trainer, data, WEIGHTS)
+    losses = np.array([plain.task_losses(batch, training=True) for batch in plain_batches(data)])
+    [epoch] = result.history
+    assert [epoch.rating_loss, epoch.retrieval_loss] == pytest.approx(losses.mean(axis=0), rel=1e-4)
+
+
+@pytest.mark.parametrize("reshuffle", [False, True])
+def test_a_trial_depends_on_its_weights_and_seed_alone(make_config, reshuffle):
+    config = make_config(reshuffle=reshuffle)
+    data = make_data(reshuffle=reshuffle)
+    trainer = Trainer(config, data)
+    first = trainer.train(WEIGHTS, seed=1)
+    trainer.train(LossWeights(5.0, 0.0), seed=2)
+    tf.random.set_seed(99)
+    again = trainer.train(WEIGHTS, seed=1)
+    assert again.history == first.history
+    assert Trainer(config, data).train(WEIGHTS, seed=1).history == first.history
+    assert trainer.train(WEIGHTS, seed=2).history != first.history
+    assert trainer.train(LossWeights(0.7, 0.3), seed=1).history != first.history
+
+
+def test_no_trial_traces_the_step_again(make_config, data):
+    trainer = Trainer(make_config(), data)
+    for weights in (LossWeights(1, 0), LossWeights(0, 1), LossWeights(1, 1), WEIGHTS):
+        trainer.train(weights, seed=0)
+    assert trainer.step.experimental_get_tracing_count() == 1
+
+
+def test_every_metric_and_every_epoch_is_recorded(make_config, data):
+    seen = []
+    result = Trainer(make_config(epochs=3), data).train(WEIGHTS, 0, on_epoch=seen.append)
+    assert result.metrics.keys() == METRICS.keys()
+    assert [epoch.epoch for epoch in result.history] == [1, 2, 3]
+    assert tuple(seen) == result.history
+    assert result.history[-1].metrics == result.metrics
+
+
+def test_times_come_from_the_clock_that_is_given(make_config, data):
+    ticks = itertools.count()
+    result = Trainer(make_config(epochs=2), data, clock=lambda: next(ticks)).train(WEIGHTS, 0)
+    assert (result.training_seconds, result.evaluation_seconds) == (2, 2)
+
+
+def test_a_specialist_leaves_the_other_tasks_own_variables_alone(make_config, data):
+    trainer = Trainer(make_config(), data)
+    initialize(trainer.model, seed=0)
+    fresh = [variable.numpy() for variable in trainer.model.rating_model.trainable_variables]
+    trainer.train(LossWeights(0.0, 1.0), seed=0)
+    for before, after in zip(fresh, trainer.model.rating_model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(before, after.numpy())
+
+
+def test_reshuffled_epochs_cover_every_row_once_in_a_new_order():
+    data = make_data(reshuffle=True)
+
+    def rows(seed: int, epoch: int) -> np.ndarray:
+        return np.concatenate(
+            [
+                np.stack(
+                    [
+                        batch.query_ids[batch.query_index],
+                        batch.candidate_ids[batch.candidate_index],
+                        batch.labels,
+                    ]
+                )
+                for batch in data.epoch(seed, epoch)
+            ],
+            axis=1,
+        )
+
+    every = np.stack([data.train.query_ids, data.train.candidate_ids, data.train.labels])
+    first, second = rows(0, 1), rows(0, 2)
+    for shuffled in (first, second):
+        np.testing.assert_array_equal(np.sort(shuffled.T, axis=0), np.sort(every.T, axis=0))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, rows(0, 1))
+    assert not np.array_equal(first, rows(1, 1))
+
+
+def test_weights_that_blow_up_fail_the_trial_and_leave_the_trainer_usable(make_config, data):
+    trainer = Trainer(make_config(epochs=3), data)
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) after epoch"):
+        trainer.train(LossWeights(1e39, 1.0), seed=0)  # beyond float32: infinite gradients
+    fresh = Trainer(make_config(epochs=3), data)
+    assert trainer.train(WEIGHTS, seed=0).history == fresh.train(WEIGHTS, seed=0).history
+
+
+@pytest.mark.slow
+@pytest.mark.movielens
+def test_three_tutorial_epochs_equal_plain_tfrs_on_movielens(movielens_data):
+    config, data = movielens_data
+    trainer = Trainer(config, data)
+    initialize(trainer.model, seed=0)
+    plain = plain_twin(trainer, data, LossWeights(1.0, 1.0))
+    ours = trainer.train(LossWeights(1.0, 1.0), seed=0).metrics
+
+    def batches(parts: list[dict[str, tf.Tensor]]) -> tf.data.Dataset:
+        dataset = tf.data.Dataset.from_generator(
+            lambda: iter(parts),
+            output_signature={
+                "user_id": tf.TensorSpec([None], tf.int32),
+                "movie_title": tf.TensorSpec([None], tf.int32),
+                "user_rating": tf.TensorSpec([None], tf.float32),
+            },
+        )
+        return dataset.cache()
+
+    test = [
+        {
+            "user_id": tf.constant(data.test.query_ids[start : start + 4096]),
+            "movie_title": tf.constant(data.test.candidate_ids[start : start + 4096]),
+            "user_rating": tf.constant(data.test.labels[start : start + 4096]),
+        }
+        for start in range(0, len(data.test), 4096)
+    ]
+    rmse, top_100 = fit(
+        plain, batches(plain_batches(data)), batches(test), epochs=config.training.epochs
+    )
+    assert ours["rmse"] == pytest.approx(rmse, abs=0.01)
+    assert ours["top_100_accuracy"] == pytest.approx(top_100, abs=0.005)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from builders import make_record, make_trial, reference_trials, tutorial_trials
+from sweep.report.page import page, script_json
+from sweep.report.summary import headline, summarise
+
+
+class Text(HTMLParser):
+    """The elements of a page and the text between them, scripts left out."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements and self.elements[-1][0] not in ("script", "style") and data.strip():
+            self.texts.append(data.strip())
+
+
+def figures_of(source: str) -> dict[str, Any]:
+    found = re.search(r"^const figures = (.*);$", source, flags=re.MULTILINE)
+    assert found
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    return page(summarise(make_record()))
+
+
+def test_the_page_begins_with_what_was_found(source: str) -> None:
+    texts = Text(source).texts
+    start = texts.index("Study tutorial")
+    assert tuple(texts[start + 1 : start + 3]) == headline(summarise(make_record()))
+    assert "trained on 80,000 rows, scored on 20,000 test rows" in texts[start + 3]
+
+
+def test_the_page_holds_all_it_needs_and_forbids_requests(source: str) -> None:
+    elements = Text(source).elements
+    assert not [tag for tag, _ in elements if tag in ("link", "img", "iframe")]
+    assert not [attributes for _, attributes in elements if attributes.keys() & {"src", "href"}]
+    policies = [a["content"] for tag, a in elements if tag == "meta" and "http-equiv" in a]
+    assert len(policies) == 1
+    assert "default-src 'none'" in (policies[0] or "")
+    assert "http" not in (policies[0] or "")
+    assert "plotly.js v" in source
+
+
+def test_hover_shows_the_weights_and_every_metric(source: str) -> None:
+    traces = {trace.get("name"): trace for trace in figures_of(source)["front"]["data"]}
+    (hover,) = traces["equal weights"]["hovertext"]
+    assert hover.startswith(
+        "<b>trial 2 (equal weights)</b><br>rating weight 1<br>retrieval weight 1"
+    )
+    assert "RMSE 1.1342" in hover
+    assert "unseen top-100 accuracy" in hover
+    assert traces["retrieval only, published"]["x"] == [3.773]
+
+
+def test_the_table_has_the_front_with_the_objectives_first() -> None:
+    trials = [
+        make_trial(0, 1.0, 0.1, weights=(1, 0)),
+        make_trial(1, 1.1, 0.28),
+        make_trial(2, 1.4, 0.3),
+    ]
+    source = page(summarise(make_record([*trials, make_trial(3, 1.5, 0.2)])))
+    rows = re.findall(r"<tr.*?</tr>", source[source.index("<thead>") : source.index("</tbody>")])
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    assert cells[0][:6] == [
+        "trial", "rating weight", "retrieval weight", "ratio", "RMSE ↓", "top-100 accuracy ↑",
+    ]  # fmt: skip
+    assert cells[1][:6] == ["0", "1", "0", "∞", "1.0000", "0.1000"]
+    assert [row[0] for row in cells[1:]] == ["0", "★ 1", "2"]
+
+
+def test_what_lies_beyond_the_axes_is_said(source: str) -> None:
+    assert "retrieval only at 3.813 / 0.235; double-click shows all" in source
+    assert "beyond the axes" not in page(summarise(make_record([make_trial(0), make_trial(1)])))
+
+
+def test_published_points_are_named_only_where_they_are_shown(source: str) -> None:
+    note = "Hollow markers are the figures that the TensorFlow Recommenders"
+    assert note in source
+    other = make_record(reference_trials(), dataset={"name": "movielens/1m"})
+    assert note not in page(summarise(other))
+
+
+def test_text_from_outside_cannot_become_markup() -> None:
+    assert "</script" not in script_json({"name": "</script><script>alert(1)</script>"})
+    dataset = {"name": "<b>&.csv", "query": "q", "candidate": "c", "label": "l"}
+    source = page(summarise(make_record(reference_trials(), dataset=dataset, summary=None)))
+    assert "Dataset: &lt;b&gt;&amp;.csv" in source
+    assert "<b>&.csv" not in source
+
+
+def test_the_same_study_gives_the_same_page(source: str) -> None:
+    assert page(summarise(make_record())) == source
+
+
+def test_a_study_of_many_trials_stays_one_page() -> None:
+    source = page(summarise(make_record(tutorial_trials(300))))
+    assert len(source) < 7_000_000

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from builders import make_record, make_trial, tutorial_trials
+from sweep.errors import SweepError
+from sweep.front import hypervolume, minimised, objective_values
+from sweep.report import front_records, write_report
+from sweep.report.hypervolume import hypervolume_figure, hypervolume_info
+from sweep.report.style import house_style
+from sweep.report.summary import summarise
+from sweep.report.write import rendered
+from sweep.results import StudyRecord
+
+PICTURES = ("pareto_front", "weights", "hypervolume", "learning_curves")
+FILES = {
+    "index.html",
+    "trials.csv",
+    "front.csv",
+    "report.json",
+    *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")),
+}
+
+
+def quiet(message: str) -> None:
+    del message
+
+
+def study() -> StudyRecord:
+    failed = make_trial(40, state="failed", reason="rmse is not a number")
+    return make_record([*tutorial_trials(), failed, make_trial(41, state="waiting")])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("reports") / "a" / "b"
+    said: list[str] = []
+    written = write_report(study(), directory, said.append)
+    assert {path.name for path in written} == FILES
+    assert len(said) >= 3
+    return directory
+
+
+def test_all_files_are_written_and_nothing_else(report: Path) -> None:
+    assert {path.name for path in report.iterdir()} == FILES
+    assert all(path.stat().st_size > 500 for path in report.iterdir())
+
+
+def test_the_same_study_gives_the_same_bytes(report: Path, tmp_path: Path) -> None:
+    write_report(study(), tmp_path, quiet)
+    digests = [
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        for folder in (report, tmp_path)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_the_tables_have_a_row_for_each_trial_and_each_member(report: Path) -> None:
+    with (report / "trials.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["trial"]) for row in rows] == list(range(42))
+    assert rows[0]["ratio"] == "inf"
+    assert rows[40]["state"] == "failed"
+    assert rows[40]["reason"] == "rmse is not a number"
+    assert rows[41]["rmse"] == ""
+    with (report / "front.csv").open(newline="", encoding="utf-8") as file:
+        front = list(csv.DictReader(file))
+    assert [row["trial"] for row in front] == [
+        str(record["trial"]) for record in front_records(study())
+    ]
+    assert {row["trial"] for row in front} == {
+        row["trial"] for row in rows if row["on_front"] == "True"
+    }
+
+
+def test_the_document_is_strict_json_with_everything_about_the_front(report: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (report / "report.json").read_text(encoding="utf-8")
+    document = json.loads(text, parse_constant=refuse)
+    record = study()
+    assert document["schema_version"] == 1
+    assert document["study"] == "tutorial"
+    assert document["dataset"]["train"] == 80_000
+    assert document["trials"] == {"complete": 40, "failed": 1, "waiting": 1}
+    assert document["objectives"] == [
+        {"metric": "rmse", "direction": "minimize", "reference": 2.25},
+        {"metric": "top_100_accuracy", "direction": "maximize", "reference": 0.0},
+    ]
+    assert document["front"] == front_records(record)
+    assert document["references"]["rating only"]["retrieval_weight"] == 0
+    assert document["published"]["equal weights"] == {"rmse": 1.131, "top_100_accuracy": 0.235}
+    assert document["knee"]["trial"] in [member["trial"] for member in document["front"]]
+    assert document["knee"]["reason"].startswith(f"Trial {document['knee']['trial']} (")
+    objectives = record.config.objectives
+    assert document["hypervolume"] == pytest.approx(
+        hypervolume(objective_values(record.complete, objectives), minimised([2.25, 0], objectives))
+    )
+
+
+def test_a_report_replaces_an_earlier_one(report: Path) -> None:
+    before = (report / "trials.csv").read_bytes()
+    write_report(make_record([make_trial(0)], name="other"), report, quiet)
+    assert {path.name for path in report.iterdir()} == FILES
+    assert json.loads((report / "report.json").read_text())["study"] == "other"
+    assert (report / "trials.csv").read_bytes() != before
+
+
+@pytest.mark.parametrize("dataset", ["recorded", "not recorded"])
+def test_one_complete_trial_is_enough(tmp_path: Path, dataset: str) -> None:
+    record = make_record([make_trial(7)])
+    if dataset == "not recorded":
+        record = make_record([make_trial(7)], summary=None)
+    written = write_report(record, tmp_path, quiet)
+    assert {path.name for path in written} == FILES
+
+
+def test_a_study_without_complete_trials_writes_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "report"
+    with pytest.raises(SweepError, match="no complete trial to report"):
+        write_report(make_record([make_trial(0, state="failed")]), directory, quiet)
+    assert not directory.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(SweepError, match="the report cannot be written there"):
+        write_report(make_record([make_trial(0)]), tmp_path / "taken", quiet)
+
+
+def test_the_users_matplotlib_settings_do_not_change_the_pictures() -> None:
+    info = hypervolume_info(summarise(study()))
+    before = dict(matplotlib.rcParams)
+    pictures = []
+    for settings in ({}, {"axes.facecolor": "black", "font.size": 30, "svg.hashsalt": "mine"}):
+        with matplotlib.rc_context(settings), house_style():
+            pictures.append(rendered(hypervolume_figure(info), "svg"))
+    assert pictures[0] == pictures[1]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_importing_the_report_loads_no_heavy_library() -> None:
+    heavy = {"tensorflow", "optuna", "pandas", "matplotlib", "plotly"}
+    code = f"import sys, sweep.report; print(sorted({heavy!r} & set(sys.modules)))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
+
+
+def test_writing_a_report_needs_neither_tensorflow_nor_optuna(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from builders import make_record, make_trial; "
+        "from sweep.report import write_report; "
+        f"write_report(make_record([make_trial(0)]), Path({str(tmp_path)!r}), print); "
+        "print({'tensorflow', 'optuna', 'matplotlib.pyplot'} & set(sys.modules))"
+    )
+    folder = Path(__file__).parents[1]
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder
+    )
+    assert output.stdout.strip().endswith("set()")

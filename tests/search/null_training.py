@@ -1,0 +1,68 @@
+"""Studies without training: a trial's result is a plain function of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from builders import MOVIELENS_100K, make_config
+from sweep.config import METRICS, StudyConfig
+from sweep.results import Epoch, LossWeights, StudyRecord, TrialResult
+from sweep.search.executors import InProcessExecutor
+from sweep.search.study import run_study
+
+SAMPLERS = ("tpe", "nsga2", "nsga3", "qmc", "random", "grid")
+"""Those that need no extra package."""
+
+
+def null_result(weights: LossWeights, **changed: float) -> TrialResult:
+    """More rating weight lowers RMSE, more retrieval weight raises accuracy; `changed` wins."""
+    x, y = weights.rating_weight, weights.retrieval_weight
+    metrics = dict.fromkeys(METRICS, y / (1 + x + y)) | {"rmse": 1 + 1 / (1 + x) + 0.01 * y}
+    metrics |= changed
+    history = tuple(Epoch(i, x / i, y / i, metrics) for i in (1, 2))
+    return TrialResult(metrics, history, training_seconds=1.25, evaluation_seconds=0.25)
+
+
+def null_train(weights: LossWeights, seed: int) -> TrialResult:
+    assert seed == 0
+    return null_result(weights)
+
+
+def small_study(
+    trials: int = 12,
+    *,
+    sampler: str = "tpe",
+    low: float = 0.01,
+    high: float = 100.0,
+    **tables: Any,
+) -> StudyConfig:
+    span = {"low": low, "high": high, "log": True}
+    return make_config(
+        "small",
+        **{
+            "search_space": {"rating_weight": span, "retrieval_weight": span},
+            "sampler": {"name": sampler, "startup_trials": 4, "population": 4, "points": 4},
+            "budget": {"trials": trials},
+            **tables,
+        },
+    )
+
+
+def run(
+    config: StudyConfig,
+    storage: BaseStorage,
+    train: Callable[[LossWeights, int], TrialResult] = null_train,
+    **options: Any,
+) -> StudyRecord:
+    dataset = options.pop("dataset", MOVIELENS_100K)
+    with InProcessExecutor(train) as executor:
+        return run_study(config, storage, executor, dataset, **options)
+
+
+def pairs(record: StudyRecord) -> list[tuple[float, float]]:
+    """Both weights of every complete trial."""
+    weights = [trial.weights for trial in record.complete]
+    return [(w.rating_weight, w.retrieval_weight) for w in weights if w is not None]

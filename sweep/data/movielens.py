@@ -382,7 +382,7 @@ def _load_table(builder: Any, columns: set[str]) -> Columns:
         }
         files = [str(path) for path in builder.info.splits["train"].filepaths]
         records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset, cycle_length=16, block_length=1
+            tf.data.TFRecordDataset, cycle_length=16, block_length=16
         )
         examples = records.batch(8192).map(lambda batch: tf.io.parse_example(batch, parsing))
         batches = list(examples.as_numpy_iterator())

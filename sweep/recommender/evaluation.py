@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,18 +20,20 @@ SCORES_AT_ONCE = 1 << 24
 class _Chunk(NamedTuple):
     """Some distinct queries with their test rows and the pairs that they have in training.
 
-    `queries` int32 [b]; `row` int32 [t] and `candidate` int32 [t]: the test rows, by position in
-    `queries`; `seen` int32 [s, 2]: pairs (position in `queries`, candidate).
+    `queries` int32 [b]; `row` int64 [t] and `candidate` int32 [t]: the test rows, by position in
+    `queries`; `seen_row` and `seen_column` int64 [s]: pairs as position in `queries` and column of
+    the catalogue.
     """
 
     queries: NDArray[np.int32]
-    row: NDArray[np.int32]
+    row: NDArray[np.int64]
     candidate: NDArray[np.int32]
-    seen: NDArray[np.int32]
+    seen_row: NDArray[np.int64]
+    seen_column: NDArray[np.int64]
 
 
 class Evaluator:
-    """Scores one model on the test rows, again and again, by one compiled function.
+    """Scores one model on the test rows, again and again.
 
     A test row is a hit at k if fewer than k rows of the catalogue score above its own candidate:
     ties count for it, as in `tfrs.metrics.FactorizedTopK`. Queries are scored once each, however
@@ -49,18 +51,22 @@ class Evaluator:
         self._model = model
         self._ks = tuple(ks)
         self._n_test = len(data.test)
-        self._chunks = [_Chunk(*(tf.constant(part) for part in chunk)) for chunk in _chunks(data)]
+        # Columns of the catalogue: every candidate once, then the copies of some.
+        first = np.unique(data.catalogue, return_index=True)[1]
+        self._copies = np.delete(data.catalogue, first)
+        self._chunks = list(_chunks(data, self._copies))
         self._rows = Rows(
             *(
                 tf.constant(np.asarray(part))
                 for part in (data.test.query_ids, data.test.candidate_ids, data.test.labels)
             )
         )
-        has_copies = len(data.catalogue) > data.n_candidates
-        self._catalogue = tf.constant(data.catalogue) if has_copies else None
-        self._n_catalogue = len(data.catalogue)
-        self._squared_error = tf.function(self._sum_squared_error)
-        self._hits = tf.function(self._count_hits, reduce_retracing=True)
+        self._squared_error = tf.function(self._sum_squared_error, autograph=False)
+        self._scores = tf.function(
+            self._score_all,
+            input_signature=[tf.TensorSpec([None], tf.int32)],
+            autograph=False,
+        )
 
     def evaluate(self) -> Mapping[str, float]:
         """Every metric in `sweep.config.METRICS` for the model's present weights."""
@@ -69,7 +75,7 @@ class Evaluator:
         )
         hits = np.zeros((2, len(self._ks)))
         for chunk in self._chunks:
-            hits += self._hits(*chunk).numpy()
+            hits += _count_hits(self._scores(chunk.queries).numpy(), chunk, self._copies, self._ks)
         accuracy = hits / self._n_test
         return {
             "rmse": float(np.sqrt(float(squared) / self._n_test)),
@@ -88,61 +94,56 @@ class Evaluator:
         )
         return tf.reduce_sum(tf.cast(tf.math.squared_difference(predictions, labels), tf.float64))
 
-    def _count_hits(
-        self, queries: tf.Tensor, row: tf.Tensor, candidate: tf.Tensor, seen: tf.Tensor
-    ) -> tf.Tensor:
-        """Hits [2, len(ks)] of a chunk: among all candidates, and among unseen ones."""
-        scores = tf.linalg.matmul(
+    def _score_all(self, queries: tf.Tensor) -> tf.Tensor:
+        """Scores [b, n_candidates] of some queries [b] and every candidate."""
+        return tf.linalg.matmul(
             self._model.query_model(queries),
             self._model.candidate_model.embeddings,
             transpose_b=True,
         )
-        # The positive is read from the same matrix, so that a tie is exact whatever the rounding.
-        positive = tf.gather_nd(scores, tf.stack([row, candidate], axis=1))
-        lowest = tf.fill([tf.shape(seen)[0]], -np.inf)
-        unseen = tf.tensor_scatter_nd_update(scores, seen, lowest)
-        return tf.stack(
-            [self._hits_at_ks(scores, positive, row), self._hits_at_ks(unseen, positive, row)]
-        )
-
-    def _hits_at_ks(self, scores: tf.Tensor, positive: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-        if self._catalogue is not None:
-            scores = tf.gather(scores, self._catalogue, axis=1)
-        longest = min(max(self._ks), self._n_catalogue)
-        best = tf.math.top_k(scores, k=longest).values
-        hits = []
-        for k in self._ks:
-            if k > self._n_catalogue:
-                hits.append(tf.size(row))
-                continue
-            threshold = tf.gather(best[:, k - 1], row)
-            hits.append(tf.math.count_nonzero(positive >= threshold, dtype=tf.int32))
-        return tf.stack(hits)
 
 
-def _chunks(data: TrainingData) -> list[_Chunk]:
+def _count_hits(
+    scores: NDArray[np.float32], chunk: _Chunk, copies: NDArray[np.int32], ks: Sequence[int]
+) -> NDArray[np.int64]:
+    """Hits [2, len(ks)] of a chunk: among all of the catalogue, and among what is unseen."""
+    # The positive is read from the same matrix, so that a tie is exact whatever the rounding.
+    positive = scores[chunk.row, chunk.candidate]
+    every = np.concatenate([scores, scores[:, copies]], axis=1)
+    unseen = every.copy()
+    unseen[chunk.seen_row, chunk.seen_column] = -np.inf
+    size = every.shape[1]
+    # A hit at k means that the k-th best score, counted from 1, is not above the positive.
+    places = np.array([max(size - k, 0) for k in ks])
+    always = np.array([k > size for k in ks])
+    hits = []
+    for table in (every, unseen):
+        table.partition(places, axis=1)
+        reached = positive[:, np.newaxis] >= table[:, places][chunk.row]
+        hits.append((reached | always).sum(axis=0))
+    return np.stack(hits)
+
+
+def _chunks(data: TrainingData, copies: NDArray[np.int32]) -> Iterator[_Chunk]:
     queries = np.unique(data.test.query_ids)
-    size = max(1, SCORES_AT_ONCE // data.n_candidates)
+    size = max(1, SCORES_AT_ONCE // len(data.catalogue))
     test_order = np.argsort(data.test.query_ids, kind="stable")
     train_order = np.argsort(data.train.query_ids, kind="stable")
     test_sorted = data.test.query_ids[test_order]
     train_sorted = data.train.query_ids[train_order]
-    chunks = []
     for start in range(0, len(queries), size):
         some = queries[start : start + size]
         test = test_order[slice(*np.searchsorted(test_sorted, [some[0], some[-1] + 1]))]
         train = train_order[slice(*np.searchsorted(train_sorted, [some[0], some[-1] + 1]))]
         train = train[np.isin(data.train.query_ids[train], some)]
-        pairs = np.stack(
-            [np.searchsorted(some, data.train.query_ids[train]), data.train.candidate_ids[train]],
-            axis=1,
+        seen_row = np.searchsorted(some, data.train.query_ids[train])
+        seen = data.train.candidate_ids[train]
+        # A copy of a seen candidate is seen as well.
+        pair, copy = np.nonzero(seen[:, np.newaxis] == copies[np.newaxis, :])
+        yield _Chunk(
+            queries=some,
+            row=np.searchsorted(some, data.test.query_ids[test]),
+            candidate=np.asarray(data.test.candidate_ids[test]),
+            seen_row=np.concatenate([seen_row, seen_row[pair]]),
+            seen_column=np.concatenate([seen, data.n_candidates + copy]),
         )
-        chunks.append(
-            _Chunk(
-                queries=some,
-                row=np.searchsorted(some, data.test.query_ids[test]).astype(np.int32),
-                candidate=np.asarray(data.test.candidate_ids[test]),
-                seen=np.unique(pairs, axis=0).astype(np.int32),
-            )
-        )
-    return chunks

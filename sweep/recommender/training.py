@@ -62,8 +62,10 @@ class Trainer:
         # A fresh optimizer's own slots, Adagrad's initial accumulator among them.
         self._fresh_slots = [tf.identity(slot) for slot in self._optimizer.variables]
         self._evaluator = Evaluator(self.model, data)
+        # Nothing in a step needs AutoGraph, which would rewrite Keras's code for a second or two.
         self.step = tf.function(
             self._step,
+            autograph=False,
             input_signature=[
                 WeightTensors(*(tf.TensorSpec([], tf.float32) for _ in range(2))),
                 BatchTensors(

@@ -43,10 +43,10 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing sweep and what it needs; TensorFlow is large, so the first time takes minutes"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
 	@echo "Installing what the tests need"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[test,lint]"
 	@touch $@

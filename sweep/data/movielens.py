@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.data.interactions import Interactions, from_columns
-from sweep.data.quiet import import_tensorflow, quiet_datasets
 from sweep.errors import DataError
 from sweep.files import write_bytes
+from sweep.quiet import import_tensorflow, quiet_datasets
 
 Columns = Mapping[str, NDArray[Any]]
 Say = Callable[[str], None]

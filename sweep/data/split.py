@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.config import SplitConfig
-from sweep.data.quiet import import_tensorflow
 from sweep.errors import DataError
+from sweep.quiet import import_tensorflow
 
 TUTORIAL_BUFFER = 100_000
 """Size of the shuffle buffer in the tutorial: all of MovieLens 100K."""

@@ -1,9 +1,9 @@
 """The only home of TensorFlow and TensorFlow Recommenders.
 
-TFRS is written for Keras 2, so the legacy Keras must be chosen before TensorFlow is imported.
+TFRS is written for Keras 2, which must be chosen before TensorFlow is imported: importing anything
+from here sees to it, in silence.
 """
 
-import os
+from sweep.quiet import import_tensorflow
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import_tensorflow()

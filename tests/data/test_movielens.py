@@ -31,8 +31,8 @@ from sweep.data.movielens import (
     measure_content,
     open_route,
 )
-from sweep.data.quiet import quiet_datasets
 from sweep.errors import DataError
+from sweep.quiet import quiet_datasets
 
 COLUMNS = {
     "query": "user_id",

@@ -318,7 +318,7 @@ def data_show(name: DatasetArgument, as_json: JsonOption = False) -> None:
         return
     table = _table(f"Dataset {name}", "what", "value")
     for what, value in described.items():
-        table.add_row(what, f"{value:,}" if isinstance(value, int) else str(value))
+        table.add_row(what.replace("_", " "), _words(value))
     _print(table)
 
 
@@ -330,6 +330,14 @@ def data_prepare(name: DatasetArgument) -> None:
 
     interactions = load_dataset(_dataset_config(name), cache_directory(), _say)
     _say(f"Ready: {interactions!r}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and value < 1e8 else str(value)  # not a time
 
 
 def _dataset_config(name: str) -> Any:

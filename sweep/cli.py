@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sweep.config import Objective
     from sweep.results import StudyRecord
+    from sweep.search.study import Progress
 
 app = typer.Typer(
     name="sweep",
@@ -68,6 +69,7 @@ def launch(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the file; repeatable."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a study, or go on with it where it stopped.
 
@@ -84,21 +86,36 @@ def launch(
     """
     from sweep import pipeline
     from sweep.config import load_study
+    from sweep.report.tables import front_records
     from sweep.search.storage import storage_url
 
     total = [f"budget.trials={trials}"] if trials is not None else []
     config = load_study(file, [*(overrides or []), *total])
     url = storage_url(storage, os.environ)
-    with _graceful_stop() as stop, _progress_line(config.objectives) as on_progress:
-        record = pipeline.launch(config, url, say=_say, on_progress=on_progress, stop=stop)
-    _print(_front_table(record))
-    option = f" --storage {storage}" if storage else ""
-    _say(
-        f"Next: sweep report {record.name}{option} for the plots, "
-        f"sweep export {record.name} --pick knee --output best.json{option} for the weights"
-    )
-    if stop.is_set():
-        _say(f"Stopped; the same sweep launch {file} goes on from here")
+    stop = _Stop()
+    try:
+        with stop.on_signals(), _progress_line(config.objectives) as line:
+
+            def on_progress(progress: Progress) -> None:
+                stop.trial_runs = True
+                line(progress)
+
+            record = pipeline.launch(config, url, say=_say, on_progress=on_progress, stop=stop)
+    except KeyboardInterrupt:
+        _say(f"Interrupted; nothing that was recorded is lost. To go on: {_this_command()}")
+        raise typer.Exit(130) from None
+    if as_json:
+        _print_json(front_records(record))
+    elif record.complete:
+        _print(_front_table(record))
+        option = f" --storage {shlex.quote(storage)}" if storage else ""
+        _say(
+            f"Next: sweep report {record.name}{option} for the plots, "
+            f"sweep export {record.name} --pick knee --output best.json{option} for the weights"
+        )
+    asked = config.budget.trials
+    if stop.is_set() and (asked is None or len(record.complete) < asked):
+        _say(f"Stopped. To go on: {_this_command()}")
         raise typer.Exit(130)
 
 
@@ -234,17 +251,19 @@ def export(
       sweep export tutorial --pick "rmse<=1.1" --output best.json --model model
     """
     from sweep import pipeline
-    from sweep.export import export_weights, write_weights
+    from sweep.export import export_weights, require_free_folder, write_weights
     from sweep.front.selection import choose
 
     record = _load(study, storage)
     choice = choose(record, pick)
     exported = export_weights(record, choice, datetime.now(UTC))
     if model is not None:
-        moved = pipeline.write_model(exported, model, say=_say)
-        _say(f"Trained again: no metric moved by more than {moved:.2g}; model in {model}")
+        require_free_folder(model)
     write_weights(output, exported)
     _say(f"{choice.reason}\nWeights in {output}")
+    if model is not None:
+        moved = pipeline.write_model(exported, model, say=_say)
+        _say(f"Trained again: no metric moved by more than {moved:.2g}. Model in {model}")
 
 
 @app.command()
@@ -429,26 +448,39 @@ def _plain(value: Any) -> Any:
     return asdict(value)
 
 
-@contextmanager
-def _graceful_stop() -> Iterator[Event]:
-    """The first Ctrl-C (or SIGTERM) sets the event; the second Ctrl-C interrupts at once."""
-    stop = Event()
+class _Stop:
+    """Set by the first Ctrl-C (or SIGTERM) while trials run; else, and by the second, an interrupt.
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del frame
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-        _say("Stopping when the running trial is recorded; Ctrl-C again stops at once")
+    Before the first trial there is nothing to finish, so that an interrupt may come at once.
+    """
 
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __init__(self) -> None:
+        self.trial_runs = False
+        self._set = False
+
+    def is_set(self) -> bool:
+        return self._set
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            del frame
+            if not self.trial_runs or (self._set and number == signal.SIGINT):
+                raise KeyboardInterrupt
+            self._set = True
+            _say("Stopping when the running trial is recorded; Ctrl-C again stops at once")
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, on_signal) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _this_command() -> str:
+    return shlex.join(["sweep", *sys.argv[1:]])
 
 
 @contextmanager
@@ -466,9 +498,8 @@ def _progress_line(objectives: tuple[Objective, ...]) -> Iterator[Any]:
             if objective.metric in progress.best
         )
         left = _duration(progress.seconds_left) if progress.seconds_left is not None else "?"
-        failed = f" · {progress.failed} failed" if progress.failed else ""
-        volume = f"{progress.hypervolume:.4f}" if progress.hypervolume is not None else "–"
-        return f"{left} left{failed} · best {best or '–'} · hypervolume {volume}"
+        volume = f"{progress.hypervolume:.4f}"
+        return f"{left} left · {progress.failed} failed · best {best or '–'} · hypervolume {volume}"
 
     if not console.is_terminal:
 
@@ -501,14 +532,11 @@ def _duration(seconds: float) -> str:
 def main() -> None:
     """Entry point of the `sweep` command: a user's error is one message and exit code 2."""
     try:
-        app(standalone_mode=True)
+        app()
     except SweepError as error:
         typer.secho("Error: ", err=True, nl=False, fg="red", bold=True)
         typer.echo(str(error), err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; nothing that was recorded is lost", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

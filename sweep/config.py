@@ -9,7 +9,6 @@ it may take (`budget`); `seeds` make it repeatable.
 from __future__ import annotations
 
 import difflib
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -285,19 +284,6 @@ class StudyConfig(Section):
     budget: BudgetConfig
     seeds: SeedsConfig = SeedsConfig()
 
-    def to_json(self) -> str:
-        """The configuration as one line of JSON; `from_json` reads it back."""
-        return self.model_dump_json()
-
-    @classmethod
-    def from_json(cls, text: str) -> StudyConfig:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ConfigError: the text is not a study, or is from an incompatible version.
-        """
-        return check_study(json.loads(text), source="stored study")
-
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
     """Read and check a study file.
@@ -306,6 +292,7 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
         path: a TOML file. A dataset path in it is relative to the file's folder.
         overrides: `key=value` texts that replace keys of the file, such as
             `training.epochs=5` or `budget.trials=10`; the value is read as TOML, or else as text.
+            A dataset path given so is relative to the working directory.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or holds a wrong or unknown key.
@@ -328,7 +315,9 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
         _apply_override(document, override)
     config = check_study(document, source=str(path))
     if config.dataset.is_file:
-        absolute = str((path.parent / config.dataset.name).resolve())
+        overridden = any(text.partition("=")[0].strip() == "dataset.name" for text in overrides)
+        folder = Path() if overridden else path.parent
+        absolute = str((folder / config.dataset.name).resolve())
         dataset = config.dataset.model_copy(update={"name": absolute})
         config = config.model_copy(update={"dataset": dataset})
     return config

@@ -125,6 +125,19 @@ def write_weights(path: Path, exported: ExportedWeights) -> None:
         ) from None
 
 
+def require_free_folder(folder: Path) -> None:
+    """Check that a model may be written there, before the work of training it.
+
+    Raises:
+        ExportError: there is something at that path already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ExportError(
+            f"{folder}: exists already; a model is written to a new or empty folder: "
+            "choose another name, or remove it first"
+        )
+
+
 def load_weights(path: Path | str) -> ExportedWeights:
     """Read what `sweep export` wrote.
 

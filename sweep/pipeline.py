@@ -11,7 +11,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +21,12 @@ from sweep.data.batches import TrainingData, load_training_data
 from sweep.data.datasets import load_dataset
 from sweep.data.interactions import Interactions
 from sweep.errors import ExportError
-from sweep.export import ExportedWeights
+from sweep.export import ExportedWeights, require_free_folder
 from sweep.results import DatasetSummary, LossWeights, StudyRecord, TrialResult
 
 if TYPE_CHECKING:
     from sweep.recommender.training import Trainer
-    from sweep.search.study import Progress
+    from sweep.search.study import Progress, StopSignal
 
 Say = Callable[[str], None]
 
@@ -61,7 +60,7 @@ def launch(
     cache: Path | None = None,
     say: Say = _ignore,
     on_progress: Callable[[Progress], None] = _ignore,
-    stop: Event | None = None,
+    stop: StopSignal | None = None,
 ) -> StudyRecord:
     """Run a study to the end of its budget, or on from where it stopped.
 
@@ -71,7 +70,8 @@ def launch(
         cache: folder for prepared data; the user's cache folder by default.
         say: told of every stage.
         on_progress: told after every trial.
-        stop: when set, the running trial is finished and recorded, and no other begins.
+        stop: a `threading.Event` or the like; once it is set, the running trial is finished and
+            recorded, and no other begins.
 
     Raises:
         SweepError: of the kind that tells what is wrong; see `sweep.errors`.
@@ -90,7 +90,7 @@ def launch(
     def train(weights: LossWeights, seed: int) -> TrialResult:
         return trainer().train(weights, seed)
 
-    with InProcessExecutor(train) as executor:
+    with InProcessExecutor(train, prepare=trainer) as executor:
         return run_study(
             config,
             store,
@@ -99,7 +99,7 @@ def launch(
             versions=installed_versions(),
             on_progress=on_progress,
             say=say,
-            stop=stop or Event(),
+            stop=stop,
             clock=time.monotonic,
         )
 
@@ -107,6 +107,7 @@ def launch(
 def prepare(config: StudyConfig, cache: Path, say: Say) -> tuple[Interactions, TrainingData]:
     """Load, split and batch a study's data; cached, so that only the first call takes time."""
     interactions = load_dataset(config.dataset, cache, say)
+    say(repr(interactions))
     data = load_training_data(
         interactions,
         config.split,
@@ -156,9 +157,9 @@ def write_model(
         ExportError: the data has changed, the metrics do not come out as recorded, or the folder
             is not free.
     """
-    from sweep.recommender.serving import Recommender, require_free_folder, write_saved_model
-
     require_free_folder(folder)
+    from sweep.recommender.serving import Recommender, write_saved_model
+
     config = exported.config
     interactions, data = prepare(config, cache or cache_directory(), say)
     if interactions.fingerprint != exported.dataset.fingerprint:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +161,7 @@ def test_report_writes_every_file(run, launched):
 def test_export_model_and_predict_go_together(run):
     ran = run("export", "small", "--pick", "knee", "--output", "best.json", "--model", "model")
     assert ran.code == 0, ran.err
-    assert "no metric moved by more than 0" in ran.err
+    assert "no metric moved by more than 0. Model in model" in ran.err
     exported = load_weights("best.json")
     assert exported == load_weights("model/sweep.json")
     front = json.loads(run("front", "small", "--json").out)
@@ -254,62 +253,97 @@ print("loaded:", sorted({"tensorflow", "tf_keras", "tensorflow_recommenders"} & 
     assert "loaded: []" in subprocess_run(code, *arguments).stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("interrupts", [1, 2])
-def test_ctrl_c_loses_nothing_and_the_next_launch_completes(folder, run, interrupts):
-    storage = f"sqlite:///interrupted-{interrupts}.db"
+def launched_process(folder: Path, storage: str, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "sweep.cli", "launch", "small.toml", "--storage", storage]
-    process = subprocess.Popen(
-        [*command, "--trials", "5000"], stderr=subprocess.PIPE, text=True, cwd=folder
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("trial 5/"):
-            break
-    for _ in range(interrupts):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.02)
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130, rest
-    assert "Traceback" not in rest
-    before = json.loads(run("show", "small", "--storage", storage, "--json").out)["trials"]
-    complete = [trial for trial in before if trial["state"] == "complete"]
-    assert 5 <= len(complete) < 5000
-    total = len(complete) + 3
-    ran = run("launch", "small.toml", "--trials", str(total), "--storage", storage)
-    assert ran.code == 0, ran.err
-    after = json.loads(run("show", "small", "--storage", storage, "--json").out)["trials"]
-    assert sum(trial["state"] == "complete" for trial in after) == total
-    numbered = {trial["number"]: trial for trial in after}
-    assert all(numbered[trial["number"]] == trial for trial in complete)
-
-
-@pytest.mark.slow
-def test_kill_9_loses_nothing_and_the_next_launch_completes(folder, run):
-    storage = "sqlite:///killed.db"
-    command = [sys.executable, "-m", "sweep.cli", "launch", "small.toml", "--storage", storage]
-    process = subprocess.Popen(
-        [*command, "--trials", "5000"],
+    return subprocess.Popen(
+        [*command, *more],
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
         env=os.environ | {"SWEEP_CACHE": str(folder / "cache")},
     )
+
+
+def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("trial 7/"):
-            break
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"the process ended before it said {beginning!r}")
+
+
+def trials_in(run: Run, storage: str) -> list[dict]:
+    return json.loads(run("show", "small", "--storage", storage, "--json").out)["trials"]
+
+
+def assert_next_launch_completes(run: Run, storage: str, before: list[dict]) -> None:
+    complete = [trial for trial in before if trial["state"] == "complete"]
+    total = len(complete) + 3
+    ran = run("launch", "small.toml", "--trials", str(total), "--storage", storage)
+    assert ran.code == 0, ran.err
+    after = {trial["number"]: trial for trial in trials_in(run, storage)}
+    assert sum(trial["state"] == "complete" for trial in after.values()) == total
+    assert all(after[trial["number"]] == trial for trial in complete)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_ctrl_c_finishes_the_running_trial(folder, run, number):
+    storage = f"sqlite:///stopped-{number}.db"
+    process = launched_process(folder, storage, "--trials", "5000")
+    wait_for(process, "trial 5/")
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert "Stopping when the running trial is recorded" in rest
+    assert f"To go on: sweep launch small.toml --storage {storage} --trials 5000" in rest
+    before = trials_in(run, storage)
+    assert {trial["state"] for trial in before} == {"complete"}
+    assert 5 <= len(before) < 5000
+    assert_next_launch_completes(run, storage, before)
+
+
+@pytest.mark.slow
+def test_the_second_ctrl_c_stops_within_a_long_trial(folder, run):
+    storage = "sqlite:///interrupted.db"
+    long = ("--set", "name=long", "--set", "training.epochs=9999")
+    process = launched_process(folder, storage, *long)
+    wait_for(process, "trial 0/")
+    process.send_signal(signal.SIGINT)
+    wait_for(process, "Stopping when the running trial is recorded")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=2)  # it goes on with the trial
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=10)
+    assert process.returncode == 130, rest
+    assert "Interrupted; nothing that was recorded is lost" in rest
+    assert "Traceback" not in rest
+    document = json.loads(run("show", "long", "--storage", storage, "--json").out)
+    assert [trial["state"] for trial in document["trials"]] == ["failed"]
+    assert document["trials"][0]["reason"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_the_first_trial_stops_at_once(folder):
+    process = launched_process(folder, "sqlite:///early.db")
+    wait_for(process, "Starting TensorFlow")
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=20)
+    assert process.returncode == 130, rest
+    assert "Interrupted" in rest
+    assert "Traceback" not in rest
+
+
+@pytest.mark.slow
+def test_kill_9_loses_nothing_and_the_next_launch_completes(folder, run):
+    storage = "sqlite:///killed.db"
+    process = launched_process(folder, storage, "--trials", "5000")
+    wait_for(process, "trial 7/")
     process.kill()
     process.communicate(timeout=60)
-    before = json.loads(run("show", "small", "--storage", storage, "--json").out)["trials"]
-    complete = [trial for trial in before if trial["state"] == "complete"]
-    assert len(complete) >= 7
-    ran = run("launch", "small.toml", "--trials", "20", "--storage", storage)
-    assert ran.code == 0, ran.err
-    after = json.loads(run("show", "small", "--storage", storage, "--json").out)["trials"]
-    assert sum(trial["state"] == "complete" for trial in after) == max(20, len(complete))
-    numbered = {trial["number"]: trial for trial in after}
-    assert all(numbered[trial["number"]] == trial for trial in complete)
+    before = trials_in(run, storage)
+    assert sum(trial["state"] == "complete" for trial in before) >= 7
+    assert_next_launch_completes(run, storage, before)
 
 
 def test_the_same_study_twice_gives_the_same_trials_to_the_last_digit(run):
@@ -330,3 +364,44 @@ def test_the_same_study_twice_gives_the_same_trials_to_the_last_digit(run):
     first = trials("sqlite:///first.db")
     assert len(first) == 9
     assert trials("sqlite:///second.db") == first
+
+
+def test_launch_prints_the_front_as_json_when_asked(run):
+    ran = run("launch", "small.toml", "--trials", "3", "--storage", "sqlite:///json.db", "--json")
+    front = json.loads(ran.out)
+    assert front == json.loads(
+        run("front", "small", "--storage", "sqlite:///json.db", "--json").out
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.movielens
+def test_the_tutorial_stays_within_memory_and_its_model_predicts_alike_everywhere(
+    tmp_path, monkeypatch, run
+):
+    monkeypatch.delenv("SWEEP_CACHE")
+    monkeypatch.chdir(tmp_path)
+    study = Path(__file__).parents[1] / "studies" / "tutorial.toml"
+    code = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", "sweep.cli", *sys.argv[1:]], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+    launched = subprocess_run(code, "launch", str(study), "--trials", "4")
+    kibibytes = int(launched.stdout.splitlines()[-1])
+    assert kibibytes < 1.5 * 2**20
+
+    exporting = ("--pick", "trial:2", "--output", "best.json", "--model", "model")
+    assert run("export", "tutorial", *exporting).code == 0
+    question = ("--user", "42", "--movie", "Dances with Wolves (1990)")
+    ours = json.loads(run("predict", "model", *question, "--json").out)["rating"]
+    plain = """
+import sys
+import tensorflow as tf
+model = tf.saved_model.load("model")
+rate = model.signatures["rate"]
+answer = rate(query=tf.constant(["42"]), candidate=tf.constant(["Dances with Wolves (1990)"]))
+assert "sweep" not in sys.modules
+print(repr(float(answer["rating"][0])))
+"""
+    assert float(subprocess_run(plain).stdout) == ours

@@ -65,7 +65,7 @@ def test_overrides_replace_keys_and_are_read_as_toml_or_as_text(study):
 
 def test_a_study_survives_the_way_through_json(study):
     config = load_study(study, ["model.rating_layers=[8]", "objectives=[" + OBJECTIVES + "]"])
-    assert StudyConfig.from_json(config.to_json()) == config
+    assert StudyConfig.model_validate_json(config.model_dump_json()) == config
 
 
 OBJECTIVES = (
@@ -80,6 +80,16 @@ def test_a_dataset_path_is_relative_to_the_study_file(tmp_path):
     )
     (tmp_path / "s.toml").write_text(text)
     assert load_study(tmp_path / "s.toml").dataset.name == str(tmp_path / "d" / "r.csv")
+
+
+def test_a_dataset_path_in_an_override_is_relative_to_the_working_directory(
+    tmp_path, monkeypatch, study
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    columns = [f"dataset.{key}={key}" for key in ("query", "candidate", "label")]
+    config = load_study(study, ["dataset.name=r.csv", *columns])
+    assert config.dataset.name == str(tmp_path / "here" / "r.csv")
 
 
 def test_a_study_cannot_be_changed(study):

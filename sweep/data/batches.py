@@ -159,16 +159,16 @@ def load_training_data(
     }
     fingerprint = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache / "batches" / fingerprint
-    if not folder.exists():
-        say(f"Batching {len(interactions.labels):,} interactions (once)")
-        rows = split_rows(len(interactions.labels), split, split_seed)
-        _write(folder, interactions, rows, training, batch_seed)
-    try:
-        return _load(folder, interactions, training, batch_seed)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{folder}: cached batches cannot be read ({error}); delete that folder to rebuild them"
-        ) from None
+    if folder.exists():
+        try:
+            return _load(folder, interactions, training, batch_seed)
+        except (OSError, EOFError, ValueError) as error:
+            say(f"The cached batches in {folder} are damaged ({error}); building them again")
+            shutil.rmtree(folder, ignore_errors=True)
+    say(f"Batching {len(interactions):,} interactions (once)")
+    rows = split_rows(len(interactions), split, split_seed)
+    _write(folder, interactions, rows, training, batch_seed)
+    return _load(folder, interactions, training, batch_seed)
 
 
 def _take(rows: Rows, index: NDArray[np.int64]) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from sweep.recommender.model import MultiTaskModel
 
 SCORES_AT_ONCE = 1 << 24
 """Largest number of scores held at a time: 64 MiB of float32."""
+
+ROWS_AT_ONCE = 1 << 16
+"""Largest number of rows that pass through the rating tower at a time."""
 
 
 class _Chunk(NamedTuple):
@@ -55,13 +59,18 @@ class Evaluator:
         first = np.unique(data.catalogue, return_index=True)[1]
         self._copies = np.delete(data.catalogue, first)
         self._chunks = list(_chunks(data, self._copies))
-        self._rows = Rows(
-            *(
-                tf.constant(np.asarray(part))
-                for part in (data.test.query_ids, data.test.candidate_ids, data.test.labels)
+        self._slices = [
+            Rows(
+                *(
+                    tf.constant(np.asarray(part[start : start + ROWS_AT_ONCE]))
+                    for part in (data.test.query_ids, data.test.candidate_ids, data.test.labels)
+                )
             )
+            for start in range(0, len(data.test), ROWS_AT_ONCE)
+        ]
+        self._squared_error = tf.function(
+            self._sum_squared_error, autograph=False, reduce_retracing=True
         )
-        self._squared_error = tf.function(self._sum_squared_error, autograph=False)
         self._scores = tf.function(
             self._score_all,
             input_signature=[tf.TensorSpec([None], tf.int32)],
@@ -70,15 +79,16 @@ class Evaluator:
 
     def evaluate(self) -> Mapping[str, float]:
         """Every metric in `sweep.config.METRICS` for the model's present weights."""
-        squared = self._squared_error(
-            self._rows.query_ids, self._rows.candidate_ids, self._rows.labels
+        squared = sum(
+            float(self._squared_error(rows.query_ids, rows.candidate_ids, rows.labels))
+            for rows in self._slices
         )
         hits = np.zeros((2, len(self._ks)))
         for chunk in self._chunks:
             hits += _count_hits(self._scores(chunk.queries).numpy(), chunk, self._copies, self._ks)
         accuracy = hits / self._n_test
         return {
-            "rmse": float(np.sqrt(float(squared) / self._n_test)),
+            "rmse": math.sqrt(squared / self._n_test),
             **{f"top_{k}_accuracy": float(a) for k, a in zip(self._ks, accuracy[0], strict=True)},
             **{
                 f"unseen_top_{k}_accuracy": float(a)

@@ -15,6 +15,7 @@ import tensorflow_recommenders as tfrs
 from sweep.data.batches import TrainingData
 from sweep.data.interactions import Interactions
 from sweep.errors import ExportError
+from sweep.export import require_free_folder
 from sweep.recommender.model import MultiTaskModel
 
 LIST_LENGTH = 100
@@ -144,19 +145,6 @@ def write_saved_model(recommender: Recommender, folder: Path, files: dict[str, s
             f"{folder}: the model cannot be written ({error.strerror or error}); "
             "choose a folder that can be written"
         ) from None
-
-
-def require_free_folder(folder: Path) -> None:
-    """Check that a model may be written there, before the work of training it.
-
-    Raises:
-        ExportError: there is something at that path already.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ExportError(
-            f"{folder}: exists already; a model is written to a new or empty folder: "
-            "choose another name, or remove it first"
-        )
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ def build_optimizer(config: TrainingConfig) -> tf.keras.optimizers.Optimizer:
 class Trainer:
     """Trains the shared model from a fresh start, as often as asked.
 
-    Building it traces one training step and one evaluation; a trial then only assigns initial
-    values and runs them. Not safe to use from two threads at once.
+    Building it runs one training step and one evaluation, so that all tracing is over; a trial
+    then only assigns initial values and runs them. Not safe to use from two threads at once.
     """
 
     def __init__(
@@ -79,6 +79,10 @@ class Trainer:
                 ),
             ],
         )
+        self.step(
+            WeightTensors(tf.constant(0.0), tf.constant(0.0)), _tensors(next(data.epoch(0, 1)))
+        )
+        self._evaluator.evaluate()
 
     def _step(self, weights: WeightTensors, batch: BatchTensors) -> TaskLosses:
         with tf.GradientTape() as tape:
@@ -90,18 +94,12 @@ class Trainer:
         )
         return losses
 
-    def train(
-        self,
-        weights: LossWeights,
-        seed: int,
-        on_epoch: Callable[[Epoch], None] | None = None,
-    ) -> TrialResult:
+    def train(self, weights: LossWeights, seed: int) -> TrialResult:
         """Train from the initial state that the seed gives, and measure after every epoch.
 
         Args:
             weights: of the two losses.
             seed: of the initial state, and of the order of rows where batches are reshuffled.
-            on_epoch: told of every epoch as it ends.
 
         Raises:
             TrainingError: a loss or a metric is not a finite number; training stops there.
@@ -128,8 +126,6 @@ class Trainer:
             evaluation_seconds += self._clock() - trained
             training_seconds += trained - started
             history.append(Epoch(number, rating, retrieval, metrics))
-            if on_epoch is not None:
-                on_epoch(history[-1])
         return TrialResult(
             history[-1].metrics, tuple(history), training_seconds, evaluation_seconds
         )

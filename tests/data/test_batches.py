@@ -138,12 +138,19 @@ def test_what_does_not_decide_the_batches_is_not_part_of_the_key(tmp_path):
     assert len(list((tmp_path / "batches").iterdir())) == 1
 
 
-def test_a_damaged_cache_is_an_error_that_says_what_to_delete(tmp_path):
-    load(tmp_path)
+@pytest.mark.parametrize("damage", ["cut short", "missing"])
+def test_a_damaged_cache_is_built_again_with_a_word(tmp_path, damage):
+    labels = load(tmp_path).train.labels.tolist()
     [folder] = (tmp_path / "batches").iterdir()
-    (folder / "train_labels.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DataError, match=f"{folder.name}.*delete that folder"):
-        load(tmp_path)
+    if damage == "missing":
+        (folder / "train_labels.npy").unlink()
+    else:
+        (folder / "train_labels.npy").write_bytes(b"\x93NUMPY")
+    said: list[str] = []
+    assert load(tmp_path, said=said).train.labels.tolist() == labels
+    assert "damaged" in said[0]
+    assert load(tmp_path, said=said).train.labels.tolist() == labels
+    assert len(said) == 2  # damage and repair; the second time neither
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_variable(tmp_path):

@@ -137,10 +137,19 @@ class SplitConfig(Section):
 
 
 class ModelConfig(Section):
-    """The shared model: two embedding towers and a rating tower (dense layers, ReLU) on both."""
+    """The shared model: two embedding towers, and a rating from both.
+
+    The rating is a network of dense layers (ReLU) on the two embeddings side by side, as in the
+    tutorial. With `biases` the mean label and a bias of each query and candidate are added, with
+    `dot_product` their scaled dot product. With `clip_ratings` predictions are held within the
+    labels seen in training; the loss is not.
+    """
 
     embedding_dimension: int = Field(default=32, ge=1, le=4096)
     rating_layers: Layers = (256, 128)
+    biases: bool = False
+    dot_product: bool = False
+    clip_ratings: bool = False
 
 
 class TrainingConfig(Section):
@@ -148,16 +157,29 @@ class TrainingConfig(Section):
 
     With `reshuffle = false` the batches are drawn once and every epoch repeats them, as
     `shuffle().batch().cache()` does in the tutorial, so that the in-batch negatives are frozen.
+
     `retrieval_reduction` says whether the in-batch softmax is summed or averaged over a batch:
-    under `sum`, equal loss weights are not equal, and depend on `batch_size`.
+    under `sum`, equal loss weights are not equal, and depend on `batch_size`. `temperature` divides
+    its scores. `sampling_correction = "log_q"` takes out of each score the logarithm of how often
+    the candidate is drawn as a negative, its share of the training rows, so that popular candidates
+    are not held down (Yi et al., "Sampling-bias-corrected neural modeling for large corpus item
+    recommendations", RecSys 2019).
+
+    `learning_rate_schedule = "linear"` lowers the rate every epoch, from `learning_rate` in the
+    first to `learning_rate / epochs` in the last. `initial_accumulator` is Adagrad's; what is small
+    against it learns slowly, whatever its loss weight.
     """
 
     optimizer: Literal["adagrad", "adam"] = "adagrad"
     learning_rate: float = Field(default=0.1, gt=0, le=100)
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    initial_accumulator: float = Field(default=0.1, ge=0, le=1e6)
     epochs: int = Field(default=3, ge=1, le=10_000)
     batch_size: int = Field(default=8192, ge=2, le=1_000_000)
     reshuffle: bool = True
     retrieval_reduction: Literal["sum", "mean"] = "mean"
+    sampling_correction: Literal["none", "log_q"] = "none"
+    temperature: float = Field(default=1.0, gt=0, le=1e6)
 
 
 class Range(Section):

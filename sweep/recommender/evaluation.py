@@ -100,7 +100,7 @@ class Evaluator:
         self, query_ids: tf.Tensor, candidate_ids: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
         predictions = self._model.predict_ratings(
-            self._model.query_model(query_ids), self._model.candidate_model(candidate_ids)
+            self._model.query_side(query_ids), self._model.candidate_side(candidate_ids)
         )
         return tf.reduce_sum(tf.cast(tf.math.squared_difference(predictions, labels), tf.float64))
 

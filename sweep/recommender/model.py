@@ -1,13 +1,15 @@
-"""The shared model factory: two towers and a rating tower, trained on two tasks at once."""
+"""The shared model factory: two towers and a rating, trained on two tasks at once."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from sweep.config import ModelConfig
+from sweep.config import ModelConfig, TrainingConfig
+from sweep.data.batches import TrainingData
 from sweep.recommender.tasks import DeduplicatedRetrieval
 
 
@@ -37,32 +39,37 @@ class TaskLosses(NamedTuple):
     retrieval: tf.Tensor
 
 
+class Side(NamedTuple):
+    """What one tower says of n ids: `embeddings` [n, d], and `biases` [n] where there are any."""
+
+    embeddings: tf.Tensor
+    biases: tf.Tensor | None
+
+    def at(self, index: tf.Tensor) -> Side:
+        """The rows of an index [m]."""
+        biases = None if self.biases is None else tf.gather(self.biases, index)
+        return Side(tf.gather(self.embeddings, index), biases)
+
+
 def weigh(weights: WeightTensors, losses: TaskLosses) -> tf.Tensor:
     """The scalar that training minimizes: `sum of weight · loss`."""
     return weights.rating_weight * losses.rating + weights.retrieval_weight * losses.retrieval
 
 
 class MultiTaskModel(tfrs.Model):
-    """A query tower, a candidate tower, and a rating tower on the two embeddings side by side.
+    """A query tower, a candidate tower, and a rating from the two; see `ModelConfig`.
 
     Ids are rows of the vocabularies, from 0: raw ids are looked up once when the data is encoded,
     and again only in the exported model (`sweep.recommender.serving`).
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        n_queries: int,
-        n_candidates: int,
-        retrieval_reduction: Literal["sum", "mean"],
-    ) -> None:
+    def __init__(self, config: ModelConfig, training: TrainingConfig, data: TrainingData) -> None:
         """Builds the layers, with variables in place; see `build_model`."""
         super().__init__()
-        self.query_model = tf.keras.layers.Embedding(
-            n_queries, config.embedding_dimension, name="query"
-        )
+        dimension = config.embedding_dimension
+        self.query_model = tf.keras.layers.Embedding(data.n_queries, dimension, name="query")
         self.candidate_model = tf.keras.layers.Embedding(
-            n_candidates, config.embedding_dimension, name="candidate"
+            data.n_candidates, dimension, name="candidate"
         )
         self.rating_model = tf.keras.Sequential(
             [
@@ -74,37 +81,88 @@ class MultiTaskModel(tfrs.Model):
             ],
             name="rating",
         )
-        self.rating_task = tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError())
-        self.retrieval_task = DeduplicatedRetrieval(retrieval_reduction)
         self.query_model.build(())
         self.candidate_model.build(())
-        self.rating_model.build((None, 2 * config.embedding_dimension))
+        self.rating_model.build((None, 2 * dimension))
+        self.query_bias = self.candidate_bias = None
+        if config.biases:
+            self.query_bias, self.candidate_bias = (
+                tf.keras.layers.Embedding(size, 1, "zeros", name=name)
+                for size, name in (
+                    (data.n_queries, "query_bias"),
+                    (data.n_candidates, "candidate_bias"),
+                )
+            )
+            self.query_bias.build(())
+            self.candidate_bias.build(())
+        self.dot_scale = tf.Variable(1.0, name="dot_scale") if config.dot_product else None
+        self._mean_label = float(np.mean(data.train.labels, dtype=np.float64))
+        self._label_range = (
+            (float(data.train.labels.min()), float(data.train.labels.max()))
+            if config.clip_ratings
+            else None
+        )
+        self.rating_task = tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError())
+        self.retrieval_task = DeduplicatedRetrieval(
+            training.retrieval_reduction, training.temperature
+        )
+        self._log_sampling_probability = None
+        if training.sampling_correction == "log_q":
+            drawn = np.bincount(data.train.candidate_ids, minlength=data.n_candidates)
+            # One that is never drawn has no score to correct; 1 keeps its logarithm finite.
+            self._log_sampling_probability = tf.constant(
+                np.log(np.maximum(drawn, 1) / len(data.train)), tf.float32
+            )
 
-    def predict_ratings(
-        self, query_embeddings: tf.Tensor, candidate_embeddings: tf.Tensor
-    ) -> tf.Tensor:
-        """Ratings [n] of n pairs, from their embeddings [n, d] and [n, d]."""
-        both = tf.concat([query_embeddings, candidate_embeddings], axis=1)
-        return tf.squeeze(self.rating_model(both), axis=1)
+    def query_side(self, ids: tf.Tensor) -> Side:
+        """What the query tower says of ids [n]."""
+        return _side(self.query_model, self.query_bias, ids)
+
+    def candidate_side(self, ids: tf.Tensor) -> Side:
+        """What the candidate tower says of ids [n]."""
+        return _side(self.candidate_model, self.candidate_bias, ids)
+
+    def predict_ratings(self, queries: Side, candidates: Side) -> tf.Tensor:
+        """Ratings [n] of n pairs."""
+        ratings = self._ratings(queries, candidates, _dot(queries, candidates))
+        if self._label_range is None:
+            return ratings
+        return tf.clip_by_value(ratings, *self._label_range)
+
+    def _ratings(self, queries: Side, candidates: Side, dot: tf.Tensor) -> tf.Tensor:
+        both = tf.concat([queries.embeddings, candidates.embeddings], axis=1)
+        ratings = tf.squeeze(self.rating_model(both), axis=1)
+        if queries.biases is not None:
+            ratings += self._mean_label + queries.biases + candidates.biases
+        if self.dot_scale is not None:
+            ratings += self.dot_scale * dot
+        return ratings
 
     def task_losses(self, batch: BatchTensors) -> TaskLosses:
         """Both losses of a batch; embeddings are looked up once for each distinct id."""
-        queries = self.query_model(batch.query_ids)
-        candidates = self.candidate_model(batch.candidate_ids)
-        row_queries = tf.gather(queries, batch.query_index)
-        row_candidates = tf.gather(candidates, batch.candidate_index)
+        queries = self.query_side(batch.query_ids)
+        candidates = self.candidate_side(batch.candidate_ids)
+        row_queries = queries.at(batch.query_index)
+        row_candidates = candidates.at(batch.candidate_index)
+        dot = _dot(row_queries, row_candidates)
+        corrected = self._log_sampling_probability is not None
         return TaskLosses(
             rating=self.rating_task(
                 labels=batch.labels,
-                predictions=self.predict_ratings(row_queries, row_candidates),
+                predictions=self._ratings(row_queries, row_candidates, dot),
                 compute_metrics=False,
             ),
             retrieval=self.retrieval_task(
-                queries,
-                candidates,
-                positive_scores=tf.reduce_sum(row_queries * row_candidates, axis=1),
+                queries.embeddings,
+                candidates.embeddings,
+                positive_scores=dot,
                 query_counts=batch.query_counts,
                 candidate_counts=batch.candidate_counts,
+                log_sampling_probability=(
+                    tf.gather(self._log_sampling_probability, batch.candidate_ids)
+                    if corrected
+                    else None
+                ),
             ),
         )
 
@@ -117,21 +175,26 @@ class MultiTaskModel(tfrs.Model):
         return weigh(weights, self.task_losses(batch))
 
 
+def _side(tower: tf.keras.layers.Layer, bias: tf.keras.layers.Layer | None, ids: tf.Tensor) -> Side:
+    return Side(tower(ids), None if bias is None else tf.squeeze(bias(ids), axis=1))
+
+
+def _dot(queries: Side, candidates: Side) -> tf.Tensor:
+    return tf.reduce_sum(queries.embeddings * candidates.embeddings, axis=1)
+
+
 def build_model(
-    config: ModelConfig,
-    n_queries: int,
-    n_candidates: int,
-    retrieval_reduction: Literal["sum", "mean"] = "sum",
+    config: ModelConfig, training: TrainingConfig, data: TrainingData
 ) -> MultiTaskModel:
     """The one model that all trials share.
 
     Args:
-        config: embedding dimension and widths of the rating tower.
-        n_queries: size of the query vocabulary.
-        n_candidates: size of the candidate vocabulary.
-        retrieval_reduction: of the retrieval loss over a batch.
+        config: the form of the rating tower and the size of the embeddings.
+        training: the form of the retrieval loss is read.
+        data: for the sizes of the vocabularies, and for mean and range of the training labels and
+            the candidates' shares of the training rows where these are used.
     """
-    return MultiTaskModel(config, n_queries, n_candidates, retrieval_reduction)
+    return MultiTaskModel(config, training, data)
 
 
 def initialize(model: MultiTaskModel, seed: int) -> None:
@@ -140,7 +203,8 @@ def initialize(model: MultiTaskModel, seed: int) -> None:
     Each variable keeps the distribution of its own Keras initializer. Values do not depend on
     TensorFlow's global seed, nor on what was drawn before.
     """
-    layers = [model.query_model, model.candidate_model, *model.rating_model.layers]
+    biases = [layer for layer in (model.query_bias, model.candidate_bias) if layer is not None]
+    layers = [model.query_model, model.candidate_model, *model.rating_model.layers, *biases]
     for position, layer in enumerate(layers):
         if isinstance(layer, tf.keras.layers.Embedding):
             layer.embeddings.assign(
@@ -149,12 +213,16 @@ def initialize(model: MultiTaskModel, seed: int) -> None:
         else:
             layer.kernel.assign(_draw(layer.kernel_initializer, layer.kernel, seed, position))
             layer.bias.assign(tf.zeros_like(layer.bias))
+    if model.dot_scale is not None:
+        model.dot_scale.assign(1.0)
 
 
 def _draw(
     initializer: tf.keras.initializers.Initializer, variable: tf.Variable, seed: int, position: int
 ) -> tf.Tensor:
-    # Keras seeds are single integers: positions get far-apart ones so that no two variables of
-    # neighbouring seeds share their numbers.
-    settings = initializer.get_config() | {"seed": (seed + position * 1_000_003) % 2**31}
+    settings = initializer.get_config()
+    if "seed" in settings:
+        # Keras seeds are single integers: positions get far-apart ones so that no two variables of
+        # neighbouring seeds share their numbers.
+        settings["seed"] = (seed + position * 1_000_003) % 2**31
     return type(initializer).from_config(settings)(variable.shape, dtype=variable.dtype)

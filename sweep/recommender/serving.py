@@ -16,7 +16,7 @@ from sweep.data.batches import TrainingData
 from sweep.data.interactions import Interactions
 from sweep.errors import ExportError
 from sweep.export import require_free_folder
-from sweep.recommender.model import MultiTaskModel
+from sweep.recommender.model import MultiTaskModel, Side
 
 LIST_LENGTH = 100
 """How many candidates `recommend` gives: the longest list that is scored in a study."""
@@ -44,9 +44,9 @@ class Recommender(tf.Module):
         super().__init__(name="recommender")
         self._query_row = _row_lookup(interactions.queries)
         self._candidate_row = _row_lookup(interactions.candidates)
-        self._queries = _with_mean_row(model.query_model.embeddings)
-        self._candidates = _with_mean_row(model.candidate_model.embeddings)
-        self._rating_model = model.rating_model
+        self._queries = _with_mean_row(model.query_side(tf.range(data.n_queries)))
+        self._candidates = _with_mean_row(model.candidate_side(tf.range(data.n_candidates)))
+        self._model = model
         self._query_texts = tf.Variable(interactions.queries.astype(str), trainable=False)
         self._candidate_texts = tf.Variable(interactions.candidates.astype(str), trainable=False)
         pairs = data.train.query_ids.astype(np.int64) * data.n_candidates + data.train.candidate_ids
@@ -61,11 +61,11 @@ class Recommender(tf.Module):
     @tf.function(input_signature=[_TEXTS, _TEXTS])
     def rate(self, query: tf.Tensor, candidate: tf.Tensor) -> dict[str, tf.Tensor]:
         """The predicted label of each pair: texts [n], texts [n] → `rating` float32 [n]."""
-        both = [
-            tf.gather(self._queries, self._query_row.lookup(query)),
-            tf.gather(self._candidates, self._candidate_row.lookup(candidate)),
-        ]
-        return {"rating": tf.squeeze(self._rating_model(tf.concat(both, axis=1)), axis=1)}
+        ratings = self._model.predict_ratings(
+            self._queries.at(self._query_row.lookup(query)),
+            self._candidates.at(self._candidate_row.lookup(candidate)),
+        )
+        return {"rating": ratings}
 
     @tf.function(input_signature=[_TEXTS])
     def recommend(self, query: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -75,7 +75,7 @@ class Recommender(tf.Module):
         left, the rest have the score -inf.
         """
         rows = self._query_row.lookup(query)
-        scores, candidates = self._index(tf.gather(self._queries, rows))
+        scores, candidates = self._index(self._queries.at(rows).embeddings)
         pairs = rows[:, tf.newaxis] * self._n_candidates + tf.cast(candidates, tf.int64)
         place = tf.minimum(
             tf.searchsorted(self._seen, tf.reshape(pairs, [-1])), tf.size(self._seen) - 1
@@ -87,8 +87,8 @@ class Recommender(tf.Module):
     @tf.function(input_signature=[_TEXTS])
     def recommend_all(self, query: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best of all candidates, those of the training rows among them; as `recommend`."""
-        queries = tf.gather(self._queries, self._query_row.lookup(query))
-        scores, candidates = self._index(queries, k=self._length)
+        queries = self._queries.at(self._query_row.lookup(query))
+        scores, candidates = self._index(queries.embeddings, k=self._length)
         return self._named(scores, candidates)
 
     @tf.function(input_signature=[])
@@ -108,9 +108,19 @@ def _row_lookup(vocabulary: np.ndarray) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(rows, default_value=size)
 
 
-def _with_mean_row(embeddings: tf.Variable) -> tf.Variable:
-    mean = tf.reduce_mean(embeddings, axis=0, keepdims=True)
-    return tf.Variable(tf.concat([embeddings, mean], axis=0), trainable=False)
+def _with_mean_row(side: Side) -> Side:
+    """A tower's answers as variables, with one more row: the mean, for ids that are not known."""
+    return Side(
+        *(
+            None
+            if part is None
+            else tf.Variable(
+                tf.concat([part, tf.reduce_mean(part, axis=0, keepdims=True)], axis=0),
+                trainable=False,
+            )
+            for part in side
+        )
+    )
 
 
 def write_saved_model(recommender: Recommender, folder: Path, files: dict[str, str]) -> None:

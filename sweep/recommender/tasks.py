@@ -19,15 +19,22 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
     stand for n by n; the value and its gradients are the same.
     """
 
-    def __init__(self, reduction: Literal["sum", "mean"] = "sum", name: str | None = None) -> None:
+    def __init__(
+        self,
+        reduction: Literal["sum", "mean"] = "sum",
+        temperature: float = 1.0,
+        name: str | None = None,
+    ) -> None:
         """Initializes the task.
 
         Args:
             reduction: over the rows of the batch; `tfrs.tasks.Retrieval` sums.
+            temperature: above 0; scores are divided by it.
             name: of the layer.
         """
         super().__init__(name=name)
         self._reduction = reduction
+        self._temperature = temperature
 
     def call(
         self,
@@ -36,6 +43,7 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
         positive_scores: tf.Tensor,
         query_counts: tf.Tensor,
         candidate_counts: tf.Tensor,
+        log_sampling_probability: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Computes the loss of one batch.
 
@@ -47,6 +55,9 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
                 an argument because the rating tower has gathered both embeddings already.
             query_counts: [q], how many of the n rows have this query; 0 marks padding.
             candidate_counts: [c], how many of the n rows have this candidate; 0 marks padding.
+            log_sampling_probability: [c], logarithm of the probability that a row drawn at random
+                has this candidate. If given it is taken out of the scores, as
+                `candidate_sampling_probability` is in `tfrs.tasks.Retrieval`.
 
         Returns:
             The scalar loss: sum or mean over the n rows of -log softmax(positive).
@@ -58,8 +69,15 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
             real[:, tf.newaxis], candidate_embeddings, candidate_embeddings[:1]
         )
         scores = tf.linalg.matmul(query_embeddings, candidate_embeddings, transpose_b=True)
-        normalizers = tf.reduce_logsumexp(scores + tf.math.log(candidate_counts), axis=1)
-        total = tf.reduce_sum(query_counts * normalizers) - tf.reduce_sum(positive_scores)
+        multiplicity = tf.math.log(candidate_counts)
+        positives = tf.reduce_sum(positive_scores)
+        if self._temperature != 1:
+            scores, positives = scores / self._temperature, positives / self._temperature
+        if log_sampling_probability is not None:
+            multiplicity -= log_sampling_probability
+            positives -= tf.reduce_sum(candidate_counts * log_sampling_probability)
+        normalizers = tf.reduce_logsumexp(scores + multiplicity, axis=1)
+        total = tf.reduce_sum(query_counts * normalizers) - positives
         if self._reduction == "sum":
             return total
         return total / tf.cast(tf.size(positive_scores), total.dtype)

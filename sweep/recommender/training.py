@@ -26,9 +26,19 @@ from sweep.results import Epoch, LossWeights, TrialResult
 
 
 def build_optimizer(config: TrainingConfig) -> tf.keras.optimizers.Optimizer:
-    """The Keras optimizer that a study file names, with Keras's defaults beside the rate."""
-    kinds = {"adagrad": tf.keras.optimizers.Adagrad, "adam": tf.keras.optimizers.Adam}
-    return kinds[config.optimizer](learning_rate=config.learning_rate)
+    """The Keras optimizer that a study file names."""
+    if config.optimizer == "adam":
+        return tf.keras.optimizers.Adam(config.learning_rate)
+    return tf.keras.optimizers.Adagrad(
+        config.learning_rate, initial_accumulator_value=config.initial_accumulator
+    )
+
+
+def learning_rate(config: TrainingConfig, epoch: int) -> float:
+    """The rate in an epoch, counted from 1."""
+    if config.learning_rate_schedule == "linear":
+        return config.learning_rate * (1 - (epoch - 1) / config.epochs)
+    return config.learning_rate
 
 
 class Trainer:
@@ -52,11 +62,9 @@ class Trainer:
             clock: seconds, for the recorded times.
         """
         self._data = data
-        self._epochs = config.training.epochs
+        self._config = config.training
         self._clock = clock
-        self.model: MultiTaskModel = build_model(
-            config.model, data.n_queries, data.n_candidates, config.training.retrieval_reduction
-        )
+        self.model: MultiTaskModel = build_model(config.model, config.training, data)
         self._optimizer = build_optimizer(config.training)
         self._optimizer.build(self.model.trainable_variables)
         # A fresh optimizer's own slots, Adagrad's initial accumulator among them.
@@ -113,8 +121,9 @@ class Trainer:
         )
         history: list[Epoch] = []
         training_seconds = evaluation_seconds = 0.0
-        for number in range(1, self._epochs + 1):
+        for number in range(1, self._config.epochs + 1):
             started = self._clock()
+            self._optimizer.learning_rate.assign(learning_rate(self._config, number))
             losses = [
                 self.step(tensors, _tensors(batch)) for batch in self._data.epoch(seed, number)
             ]

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from sweep.config import ModelConfig
+from small_data import make_data
+from sweep.config import ModelConfig, TrainingConfig
 from sweep.data.batches import Rows
 from sweep.recommender import evaluation
 from sweep.recommender.evaluation import Evaluator
@@ -20,7 +21,9 @@ KS = (1, 5, 10, 20)
 
 @pytest.fixture
 def model():
-    model = build_model(ModelConfig(embedding_dimension=8, rating_layers=(16,)), 40, 30)
+    model = build_model(
+        ModelConfig(embedding_dimension=8, rating_layers=(16,)), TrainingConfig(), make_data()
+    )
     initialize(model, seed=0)
     # Small whole numbers make every score exact in float32, and many of them tie.
     rng = np.random.default_rng(0)
@@ -83,7 +86,7 @@ def test_a_list_longer_than_the_catalogue_always_hits(model, data):
 
 def test_rmse_equals_keras(model, data):
     predictions = model.predict_ratings(
-        model.query_model(data.test.query_ids), model.candidate_model(data.test.candidate_ids)
+        model.query_side(data.test.query_ids), model.candidate_side(data.test.candidate_ids)
     )
     metric = tf.keras.metrics.RootMeanSquaredError()
     metric.update_state(data.test.labels, predictions)

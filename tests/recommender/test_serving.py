@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from small_data import N_CANDIDATES, N_QUERIES, make_data
-from sweep.config import ModelConfig
+from sweep.config import ModelConfig, TrainingConfig
 from sweep.data.interactions import Interactions
 from sweep.errors import ExportError
-from sweep.recommender.model import MultiTaskModel, build_model, initialize
+from sweep.recommender.model import MultiTaskModel, Side, build_model, initialize
 from sweep.recommender.serving import Recommender, load_recommender, write_saved_model
 
 DATA = make_data()
@@ -39,11 +39,24 @@ def make_interactions() -> Interactions:
 @pytest.fixture(scope="module")
 def model() -> MultiTaskModel:
     model = build_model(
-        ModelConfig(embedding_dimension=8, rating_layers=(16,)), N_QUERIES, N_CANDIDATES
+        ModelConfig(
+            embedding_dimension=8,
+            rating_layers=(16,),
+            biases=True,
+            dot_product=True,
+            clip_ratings=True,
+        ),
+        TrainingConfig(),
+        DATA,
     )
     initialize(model, seed=0)
     rng = np.random.default_rng(0)
-    for tower in (model.query_model, model.candidate_model):
+    for tower in (
+        model.query_model,
+        model.candidate_model,
+        model.query_bias,
+        model.candidate_bias,
+    ):
         tower.embeddings.assign(rng.normal(size=tower.embeddings.shape).astype(np.float32))
     return model
 
@@ -61,7 +74,7 @@ def scores_of(model: MultiTaskModel, query: int) -> np.ndarray:
 
 def test_rating_equals_the_models_own(model, folder):
     expected = model.predict_ratings(
-        model.query_model(np.array([7])), model.candidate_model(np.array([11]))
+        model.query_side(np.array([7])), model.candidate_side(np.array([11]))
     )
     rating = load_recommender(folder).rating("007", "Amélie 11, the (2001)")
     assert rating == pytest.approx(float(expected[0]), rel=1e-6)
@@ -132,8 +145,11 @@ print(json.dumps({
     assert found["rating"] == [recommender.rating("007", "Amélie 11, the (2001)")]
     assert found["top"] == [recommender.recommend(q, 1)[0].candidate for q in ("003", "007")]
     # An unknown query is rated as the mean query.
-    mean = model.query_model.embeddings.numpy().mean(axis=0, keepdims=True)
-    expected = model.predict_ratings(mean, model.candidate_model(np.array([11])))
+    mean = Side(
+        model.query_model.embeddings.numpy().mean(axis=0, keepdims=True),
+        model.query_bias.embeddings.numpy().mean(axis=0),
+    )
+    expected = model.predict_ratings(mean, model.candidate_side(np.array([11])))
     assert found["unknown"] == pytest.approx([float(expected[0])], rel=1e-5)
 
 

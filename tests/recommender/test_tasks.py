@@ -23,16 +23,31 @@ def tables(seed: int, scale: float) -> tuple[tf.Variable, tf.Variable]:
     )
 
 
-def plain(rows: Rows, queries: tf.Variable, candidates: tf.Variable) -> tuple[float, list]:
+def plain(
+    rows: Rows,
+    queries: tf.Variable,
+    candidates: tf.Variable,
+    temperature: float | None = None,
+    probability: np.ndarray | None = None,
+) -> tuple[float, list]:
     with tf.GradientTape() as tape:
-        loss = tfrs.tasks.Retrieval()(
-            tf.gather(queries, rows.query_ids), tf.gather(candidates, rows.candidate_ids)
+        loss = tfrs.tasks.Retrieval(temperature=temperature)(
+            tf.gather(queries, rows.query_ids),
+            tf.gather(candidates, rows.candidate_ids),
+            candidate_sampling_probability=(
+                None if probability is None else probability[rows.candidate_ids]
+            ),
         )
     return float(loss), dense(tape.gradient(loss, [queries, candidates]))
 
 
 def deduplicated(
-    batch: Batch, queries: tf.Variable, candidates: tf.Variable, reduction: str = "sum"
+    batch: Batch,
+    queries: tf.Variable,
+    candidates: tf.Variable,
+    reduction: str = "sum",
+    temperature: float = 1.0,
+    probability: np.ndarray | None = None,
 ) -> tuple[float, list]:
     with tf.GradientTape() as tape:
         q = tf.gather(queries, batch.query_ids)
@@ -40,12 +55,15 @@ def deduplicated(
         positive = tf.reduce_sum(
             tf.gather(q, batch.query_index) * tf.gather(c, batch.candidate_index), axis=1
         )
-        loss = DeduplicatedRetrieval(reduction)(
+        loss = DeduplicatedRetrieval(reduction, temperature)(
             q,
             c,
             positive_scores=positive,
             query_counts=batch.query_counts,
             candidate_counts=batch.candidate_counts,
+            log_sampling_probability=(
+                None if probability is None else np.log(probability[batch.candidate_ids])
+            ),
         )
     return float(loss), dense(tape.gradient(loss, [queries, candidates]))
 
@@ -115,6 +133,17 @@ def test_mean_reduction_divides_loss_and_gradients_by_the_rows_of_the_batch():
     assert_same(
         deduplicated(deduplicate(rows), *pair, reduction="mean"),
         (loss / 100, [gradient / 100 for gradient in gradients]),
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 5.0])
+def test_temperature_and_sampling_correction_equal_tfrs(temperature):
+    rows = random_rows(200, seed=6)
+    probability = np.random.default_rng(6).dirichlet(np.ones(30)).astype(np.float32)
+    pair = tables(1, 1.0)
+    assert_same(
+        deduplicated(deduplicate(rows), *pair, temperature=temperature, probability=probability),
+        plain(rows, *pair, temperature, probability),
     )
 
 

@@ -7,14 +7,15 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 from plain_tfrs import PlainModel, fit
 from small_data import make_data
-from sweep.config import METRICS
+from sweep.config import METRICS, TrainingConfig
 from sweep.data.batches import TrainingData
 from sweep.errors import TrainingError
-from sweep.recommender.model import initialize
-from sweep.recommender.training import Trainer, build_optimizer
+from sweep.recommender.model import MultiTaskModel, initialize
+from sweep.recommender.training import Trainer, build_optimizer, learning_rate
 from sweep.results import LossWeights
 
 WEIGHTS = LossWeights(0.7, 0.2)
@@ -79,6 +80,98 @@ def test_recorded_losses_are_the_means_over_the_batches_of_plain_tfrs(make_confi
     losses = np.array([plain.task_losses(batch, training=True) for batch in plain_batches(data)])
     [epoch] = result.history
     assert [epoch.rating_loss, epoch.retrieval_loss] == pytest.approx(losses.mean(axis=0), rel=1e-4)
+
+
+def test_a_linear_schedule_falls_from_the_whole_rate_to_the_last_part():
+    config = TrainingConfig(learning_rate=0.4, epochs=4, learning_rate_schedule="linear")
+    rates = [learning_rate(config, epoch) for epoch in (1, 2, 3, 4)]
+    assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_the_schedule_reaches_the_optimizer(make_config, data):
+    constant = make_config(epochs=1, learning_rate=0.05)
+    linear = make_config(epochs=2, learning_rate=0.1, learning_rate_schedule="linear")
+    # The second linear epoch has the rate of the constant one.
+    trainer = Trainer(linear, data)
+    trainer.train(WEIGHTS, 0)
+    assert float(trainer._optimizer.learning_rate) == pytest.approx(0.05)
+    # And the next trial begins at the whole rate again.
+    first = trainer.train(WEIGHTS, 0).history[0]
+    assert first == Trainer(linear, data).train(WEIGHTS, 0).history[0]
+    assert first != Trainer(constant, data).train(WEIGHTS, 0).history[0]
+
+
+def rating_by_hand(model: MultiTaskModel, data: TrainingData, query: int, candidate: int) -> float:
+    """Mean label + both biases + scaled dot product + dense layers, in NumPy."""
+    u = model.query_model.embeddings.numpy()[query]
+    v = model.candidate_model.embeddings.numpy()[candidate]
+    hidden = np.concatenate([u, v])
+    *inner, last = model.rating_model.layers
+    for layer in inner:
+        hidden = np.maximum(hidden @ layer.kernel.numpy() + layer.bias.numpy(), 0)
+    rating = (hidden @ last.kernel.numpy() + last.bias.numpy())[0]
+    rating += data.train.labels.mean() + float(model.dot_scale) * (u @ v)
+    rating += model.query_bias.embeddings.numpy()[query, 0]
+    return float(rating + model.candidate_bias.embeddings.numpy()[candidate, 0])
+
+
+def test_a_rating_is_mean_plus_biases_plus_scaled_dot_product_plus_layers(make_config, data):
+    config = make_config(epochs=3, retrieval_reduction="mean")
+    terms = {"biases": True, "dot_product": True}
+    config = config.model_copy(update={"model": config.model.model_copy(update=terms)})
+    trainer = Trainer(config, data)
+    trainer.train(LossWeights(3.0, 1.0), seed=0)
+    model = trainer.model
+    assert np.abs(model.query_bias.embeddings.numpy()).max() > 0.01
+    assert float(model.dot_scale) != 1.0
+    ids = [(3, 4), (7, 11)]
+    predicted = model.predict_ratings(
+        model.query_side(np.array([q for q, _ in ids])),
+        model.candidate_side(np.array([c for _, c in ids])),
+    )
+    expected = [rating_by_hand(model, data, *pair) for pair in ids]
+    assert predicted.numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_clipped_ratings_stay_within_the_training_labels_and_training_is_the_same(
+    make_config, data
+):
+    config = make_config(epochs=2, learning_rate=1.0)
+    clipped = config.model_copy(
+        update={"model": config.model.model_copy(update={"clip_ratings": True})}
+    )
+    free, held = Trainer(config, data), Trainer(clipped, data)
+    free.train(WEIGHTS, 0)
+    held.train(WEIGHTS, 0)
+    ratings = [
+        t.model.predict_ratings(
+            t.model.query_side(data.train.query_ids),
+            t.model.candidate_side(data.train.candidate_ids),
+        ).numpy()
+        for t in (free, held)
+    ]
+    assert ratings[0].max() > 5 or ratings[0].min() < 1
+    np.testing.assert_allclose(ratings[1], np.clip(ratings[0], 1, 5), rtol=1e-5)
+
+
+def test_sampling_correction_uses_the_candidates_shares_of_the_training_rows(make_config, data):
+    config = make_config(epochs=1, learning_rate=1e-9, sampling_correction="log_q")
+    trainer = Trainer(config, data)
+    [epoch] = trainer.train(WEIGHTS, seed=3).history
+    share = np.bincount(data.train.candidate_ids, minlength=data.n_candidates) / len(data.train)
+    losses = [
+        float(
+            tfrs.tasks.Retrieval()(
+                trainer.model.query_model(batch.query_ids[batch.query_index]),
+                trainer.model.candidate_model(batch.candidate_ids[batch.candidate_index]),
+                candidate_sampling_probability=share[
+                    batch.candidate_ids[batch.candidate_index]
+                ].astype(np.float32),
+            )
+        )
+        for batch in data.fixed
+    ]
+    assert epoch.retrieval_loss == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 @pytest.mark.parametrize("reshuffle", [False, True])

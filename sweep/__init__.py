@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sweep.errors import SweepError
     from sweep.export import ExportedWeights, export_weights, load_weights, write_weights
     from sweep.front.selection import Choice, choose
-    from sweep.pipeline import launch, write_model
+    from sweep.pipeline import launch, refit
     from sweep.report import write_report
     from sweep.results import LossWeights, StudyRecord, Trial, TrialResult
     from sweep.search.storage import load_study_record
@@ -38,7 +38,7 @@ _HOMES = {
     "load_study": "sweep.config",
     "load_study_record": "sweep.search.storage",
     "load_weights": "sweep.export",
-    "write_model": "sweep.pipeline",
+    "refit": "sweep.pipeline",
     "write_report": "sweep.report",
     "write_weights": "sweep.export",
 }
@@ -58,7 +58,7 @@ __all__ = [
     "load_study",
     "load_study_record",
     "load_weights",
-    "write_model",
+    "refit",
     "write_report",
     "write_weights",
 ]

@@ -122,6 +122,8 @@ def launch(
 @app.command("list")
 def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """List the studies of a storage."""
+    from rich.markup import escape
+
     from sweep.search.storage import list_studies, open_storage, storage_url
 
     studies = list_studies(open_storage(storage_url(storage, os.environ), must_exist=True))
@@ -137,7 +139,12 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
             else ""
         )
         table.add_row(
-            study.name, str(study.complete), str(study.failed), str(study.asked or "–"), best, last
+            study.name,
+            str(study.complete),
+            str(study.failed),
+            str(study.asked or "–"),
+            escape(f"cannot be read: {study.problem}") if study.problem else best,
+            last,
         )
     _print(table)
 
@@ -167,9 +174,9 @@ def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOptio
             f"{data.name}: {data.interactions:,} interactions, {data.queries:,} queries, "
             f"{data.candidates:,} candidates",
         )
-        table.add_row(
-            "split", f"{config.split.method}: {data.train:,} training, {data.test:,} test"
-        )
+        sides = ("train", data.train), ("validation", data.validation), ("test", data.test)
+        counts = ", ".join(f"{rows:,} {side}" for side, rows in sides if rows)
+        table.add_row("split", f"{config.split.method}: {counts}")
     for name in ("model", "training", "sampler", "seeds"):
         section = getattr(config, name).model_dump(mode="json")
         table.add_row(name, ", ".join(f"{key} {value}" for key, value in section.items()))
@@ -260,10 +267,16 @@ def export(
     if model is not None:
         require_free_folder(model)
     write_weights(output, exported)
-    _say(f"{choice.reason}\nWeights in {output}")
-    if model is not None:
-        moved = pipeline.write_model(exported, model, say=_say)
-        _say(f"Trained again: no metric moved by more than {moved:.2g}. Model in {model}")
+    _say(choice.reason)
+    if model is not None or record.config.split.validation_fraction > 0:
+        exported = pipeline.refit(exported, model, say=_say)
+        write_weights(output, exported)
+    if exported.test_metrics:
+        scores = (
+            f"{o.metric} {exported.test_metrics[o.metric]:.4f}" for o in record.config.objectives
+        )
+        _say(f"On the test rows: {', '.join(scores)}")
+    _say(f"Weights in {output}" + (f", model in {model}" if model else ""))
 
 
 @app.command()

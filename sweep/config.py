@@ -125,7 +125,11 @@ class DatasetConfig(Section):
 
 
 class SplitConfig(Section):
-    """How interactions are divided into training and test rows.
+    """How interactions are divided into training, validation and test rows.
+
+    With a `validation_fraction` the search sees validation rows only, and what is exported is
+    trained again on training and validation rows together and scored, once, on the test rows.
+    Without one the search sees the test rows, as in the tutorial. Fractions are of all rows.
 
     `random` draws the test rows with NumPy from `seeds.split`. `tutorial` takes the very rows that
     the TensorFlow Recommenders tutorials take: `tf.data`'s shuffle with global and operation seed
@@ -134,6 +138,17 @@ class SplitConfig(Section):
 
     method: Literal["random", "tutorial"] = "random"
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitConfig:
+        held_out = self.test_fraction + self.validation_fraction
+        if held_out >= 1:
+            raise ValueError(
+                f"test_fraction + validation_fraction = {held_out:g} leaves nothing to train on; "
+                "their sum must be below 1"
+            )
+        return self
 
 
 class ModelConfig(Section):

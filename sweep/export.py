@@ -42,7 +42,13 @@ class ExportedWeights(BaseModel):
     rule: str = Field(description="The rule that chose it, as given to --pick.")
     reason: str = Field(description="Why this trial, in a sentence.")
     metrics: dict[str, float] = Field(
-        description="Every recorded metric of the trial on the test rows."
+        description="Every recorded metric of the trial, on the rows that the search sees: the "
+        "validation rows, or the test rows where the study has no validation rows."
+    )
+    test_metrics: dict[str, float] | None = Field(
+        default=None,
+        description="The same metrics on the test rows, after training on training and validation "
+        "rows together; null where the study has no validation rows.",
     )
     seed: int = Field(description="Seed of the trial's initial state and order of rows.")
     batch_size: int = Field(

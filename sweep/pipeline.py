@@ -17,7 +17,7 @@ import numpy as np
 
 from sweep.cache import cache_directory
 from sweep.config import StudyConfig
-from sweep.data.batches import TrainingData, load_training_data
+from sweep.data.batches import Stage, TrainingData, load_training_data
 from sweep.data.datasets import load_dataset
 from sweep.data.interactions import Interactions
 from sweep.errors import ExportError
@@ -95,7 +95,7 @@ def launch(
             config,
             store,
             executor,
-            summarize(interactions, data),
+            summarize(interactions, data, config),
             versions=installed_versions(),
             on_progress=on_progress,
             say=say,
@@ -104,10 +104,11 @@ def launch(
         )
 
 
-def prepare(config: StudyConfig, cache: Path, say: Say) -> tuple[Interactions, TrainingData]:
+def prepare(
+    config: StudyConfig, cache: Path, say: Say, stage: Stage = "search"
+) -> tuple[Interactions, TrainingData]:
     """Load, split and batch a study's data; cached, so that only the first call takes time."""
     interactions = load_dataset(config.dataset, cache, say)
-    say(repr(interactions))
     data = load_training_data(
         interactions,
         config.split,
@@ -116,21 +117,27 @@ def prepare(config: StudyConfig, cache: Path, say: Say) -> tuple[Interactions, T
         config.seeds.batches,
         cache,
         say,
+        stage,
     )
     return interactions, data
 
 
-def summarize(interactions: Interactions, data: TrainingData) -> DatasetSummary:
-    """What a study records about its data."""
+def summarize(
+    interactions: Interactions, data: TrainingData, config: StudyConfig
+) -> DatasetSummary:
+    """What a study records about its data, as the search sees it."""
+    validates = config.split.validation_fraction > 0
+    rest = len(interactions) - len(data.train)
     return DatasetSummary(
         name=interactions.name,
         fingerprint=interactions.fingerprint,
-        interactions=len(interactions.labels),
+        interactions=len(interactions),
         queries=interactions.n_queries,
         candidates=interactions.n_candidates,
         train=len(data.train),
-        test=len(data.test),
-        label_deviation=float(np.std(data.test.labels, dtype=np.float64)),
+        validation=len(data.held_out) if validates else 0,
+        test=rest - len(data.held_out) if validates else rest,
+        label_deviation=float(np.std(data.held_out.labels, dtype=np.float64)),
     )
 
 
@@ -142,26 +149,37 @@ def installed_versions() -> dict[str, str]:
     }
 
 
-def write_model(
-    exported: ExportedWeights, folder: Path, *, cache: Path | None = None, say: Say = _ignore
-) -> float:
-    """Train the exported trial again and write it as a SavedModel.
+def refit(
+    exported: ExportedWeights,
+    model: Path | None = None,
+    *,
+    cache: Path | None = None,
+    say: Say = _ignore,
+) -> ExportedWeights:
+    """Train the exported trial again, for its model and for its score on the test rows.
 
-    The model answers raw ids by plain TensorFlow; see `sweep.recommender.serving.Recommender`. The
-    export is put beside it as `sweep.json`.
+    Where the study has validation rows, the model is trained on training and validation rows
+    together and scored, once, on the test rows. Where it has none, the test rows were seen by the
+    search: the same model is trained again, and must come out with the recorded metrics.
+
+    Args:
+        exported: what to train.
+        model: a new folder for the SavedModel, which answers raw ids by plain TensorFlow (see
+            `sweep.recommender.serving.Recommender`), with the export beside it as `sweep.json`.
+        cache: folder for prepared data; the user's cache folder by default.
+        say: told of every stage.
 
     Returns:
-        The largest difference between a metric now and as recorded.
+        The export, with `test_metrics` where there are validation rows.
 
     Raises:
         ExportError: the data has changed, the metrics do not come out as recorded, or the folder
             is not free.
     """
-    require_free_folder(folder)
-    from sweep.recommender.serving import Recommender, write_saved_model
-
-    config = exported.config
-    interactions, data = prepare(config, cache or cache_directory(), say)
+    if model is not None:
+        require_free_folder(model)
+    config, cache = exported.config, cache or cache_directory()
+    interactions, data = prepare(config, cache, say)
     if interactions.fingerprint != exported.dataset.fingerprint:
         raise ExportError(
             f"study {exported.study!r}: the dataset {config.dataset.name} has changed since its "
@@ -170,7 +188,27 @@ def write_model(
         )
     trainer = _build_trainer(config, data, say)
     say(f"Training trial {exported.trial} again")
-    result = trainer.train(exported.weights, exported.seed)
+    moved = _require_recorded(exported, trainer.train(exported.weights, exported.seed))
+    say(f"No metric moved by more than {moved:.2g}")
+    if config.split.validation_fraction > 0:
+        say("Training on training and validation rows together, for the score on the test rows")
+        _, data = prepare(config, cache, _ignore, "final")
+        trainer = _build_trainer(config, data, _ignore)
+        final = trainer.train(exported.weights, exported.seed)
+        exported = exported.model_copy(update={"test_metrics": dict(final.metrics)})
+    if model is not None:
+        from sweep.recommender.serving import Recommender, write_saved_model
+
+        write_saved_model(
+            Recommender(trainer.model, interactions, data),
+            model,
+            files={"sweep.json": exported.model_dump_json(indent=2) + "\n"},
+        )
+    return exported
+
+
+def _require_recorded(exported: ExportedWeights, result: TrialResult) -> float:
+    """The largest difference of a metric from what was recorded; an error if it is too large."""
     moved = {name: abs(result.metrics[name] - value) for name, value in exported.metrics.items()}
     worst = max(moved, key=lambda name: moved[name] / TOLERANCE.get(name, 0.005))
     if moved[worst] > TOLERANCE.get(worst, 0.005):
@@ -179,11 +217,6 @@ def write_model(
             f"{result.metrics[worst]:.4f}, not {exported.metrics[worst]:.4f} as recorded; the "
             f"versions then were {dict(exported.versions)}; install these, or launch a new study"
         )
-    write_saved_model(
-        Recommender(trainer.model, interactions, data),
-        folder,
-        files={"sweep.json": exported.model_dump_json(indent=2) + "\n"},
-    )
     return max(moved.values())
 
 

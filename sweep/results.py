@@ -106,7 +106,9 @@ class Trial:
 class DatasetSummary:
     """What a study was measured on: counts of rows and of distinct ids, and a content hash.
 
-    `label_deviation` is the standard deviation of the test labels, in units of the label.
+    `train`, `validation` and `test` count rows; without validation rows the search sees the test
+    rows. `label_deviation` is the standard deviation of the labels that the search is scored on, in
+    units of the label.
     """
 
     name: str
@@ -117,6 +119,7 @@ class DatasetSummary:
     train: int
     test: int
     label_deviation: float
+    validation: int = 0
 
 
 @dataclass(frozen=True)

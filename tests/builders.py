@@ -138,6 +138,19 @@ def tutorial_trials(count: int = 40, seed: int = 0, epochs: int = 3) -> list[Tri
     return trials
 
 
+def small_study() -> list[Trial]:
+    """A front of three and a dominated trial.
+
+    Scaled, trial 1 is at (0.25, 0.1): the knee, 0.65/√2 inside the line between trials 0 and 2.
+    """
+    return [
+        make_trial(0, 1.00, 0.10),
+        make_trial(1, 1.10, 0.28, weights=(0.2, 0.09)),
+        make_trial(2, 1.40, 0.30),
+        make_trial(3, 1.50, 0.20),
+    ]
+
+
 def make_config(
     name: str = "tutorial", objectives: Sequence[Objective] = OBJECTIVES, **tables: object
 ) -> StudyConfig:

@@ -20,8 +20,8 @@ def make_rows(n: int, seed: int, n_candidates: int = N_CANDIDATES) -> Rows:
 
 
 def make_data(batch_size: int = 64, reshuffle: bool = False) -> TrainingData:
-    """200 training and 50 test rows; the last batch is ragged; three candidates have a copy."""
-    train, test = make_rows(200, seed=1), make_rows(50, seed=2)
+    """200 training and 50 held-out rows; the last batch is ragged; three candidates have a copy."""
+    train, held_out = make_rows(200, seed=1), make_rows(50, seed=2)
     batches = tuple(
         deduplicate(
             Rows(
@@ -38,7 +38,7 @@ def make_data(batch_size: int = 64, reshuffle: bool = False) -> TrainingData:
         n_candidates=N_CANDIDATES,
         catalogue=np.sort(np.r_[np.arange(N_CANDIDATES), 0, 4, 9]).astype(np.int32),
         train=train,
-        test=test,
+        held_out=held_out,
         batch_size=batch_size,
         batch_seed=0,
         fixed=None if reshuffle else batches,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,11 @@ from sweep.data.interactions import Interactions
 from sweep.data.split import Split, split_rows
 from sweep.errors import DataError
 
+Stage = Literal["search", "final"]
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
-FORMAT = 1
+FORMAT = 2
 """Part of the fingerprint: a change of the files' layout makes old caches unused, not wrong."""
 
 
@@ -83,7 +84,7 @@ def deduplicate(rows: Rows) -> Batch:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a trainer reads: rows to train and to test on, and how they are batched.
+    """What a trainer reads: rows to train on and rows held out, and how they are batched.
 
     `catalogue` int32 [n_catalogue] lists the candidate of every catalogue row: a candidate that
     stands there twice is recommended twice, as duplicate titles are in the tutorial. `fixed` are
@@ -94,7 +95,7 @@ class TrainingData:
     n_candidates: int
     catalogue: Ints
     train: Rows
-    test: Rows
+    held_out: Rows
     batch_size: int
     batch_seed: int
     fixed: tuple[Batch, ...] | None
@@ -133,8 +134,13 @@ def load_training_data(
     batch_seed: int,
     cache: Path,
     say: Callable[[str], None],
+    stage: Stage = "search",
 ) -> TrainingData:
     """Split and batch a dataset, or memory-map what an earlier call has written.
+
+    In the stage "search" the validation rows are held out, or the test rows where a study has no
+    validation rows; test rows are not looked at otherwise. In the stage "final" the test rows are
+    held out, and training and validation rows are trained on together.
 
     Args:
         interactions: the whole dataset.
@@ -144,6 +150,7 @@ def load_training_data(
         batch_seed: seed of the order of rows in batches.
         cache: folder below which files are kept, one folder for each fingerprint.
         say: told of work that takes a moment.
+        stage: what is held out.
 
     Raises:
         DataError: the split leaves one side empty, or the cache cannot be written.
@@ -153,6 +160,7 @@ def load_training_data(
         "dataset": interactions.fingerprint,
         "split": split.model_dump(),
         "split_seed": split_seed,
+        "stage": stage if split.validation_fraction else "search",
         "batch_size": training.batch_size,
         "reshuffle": training.reshuffle,
         "batch_seed": None if training.reshuffle else batch_seed,
@@ -167,8 +175,17 @@ def load_training_data(
             shutil.rmtree(folder, ignore_errors=True)
     say(f"Batching {len(interactions):,} interactions (once)")
     rows = split_rows(len(interactions), split, split_seed)
-    _write(folder, interactions, rows, training, batch_seed)
+    _write(folder, interactions, *_sides(rows, stage), training, batch_seed)
     return _load(folder, interactions, training, batch_seed)
+
+
+def _sides(split: Split, stage: Stage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to train on and the rows held out."""
+    if not len(split.validation):
+        return split.train, split.test
+    if stage == "search":
+        return split.train, split.validation
+    return np.concatenate([split.train, split.validation]), split.test
 
 
 def _take(rows: Rows, index: NDArray[np.int64]) -> Rows:
@@ -176,13 +193,18 @@ def _take(rows: Rows, index: NDArray[np.int64]) -> Rows:
 
 
 def _write(
-    folder: Path, interactions: Interactions, split: Split, training: TrainingConfig, seed: int
+    folder: Path,
+    interactions: Interactions,
+    train_rows: NDArray[np.int64],
+    held_out_rows: NDArray[np.int64],
+    training: TrainingConfig,
+    seed: int,
 ) -> None:
     every = Rows(interactions.query_ids, interactions.candidate_ids, interactions.labels)
-    train, test = _take(every, split.train), _take(every, split.test)
+    train, held_out = _take(every, train_rows), _take(every, held_out_rows)
     arrays = {
         f"{part}_{field.name}": getattr(rows, field.name)
-        for part, rows in (("train", train), ("test", test))
+        for part, rows in (("train", train), ("held_out", held_out))
         for field in fields(Rows)
     }
     if not training.reshuffle:
@@ -229,9 +251,9 @@ def _load(
         # A plain view of the map: subclasses of ndarray are slower to slice.
         return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
 
-    train, test = (
+    train, held_out = (
         Rows(**{field.name: array(f"{part}_{field.name}") for field in fields(Rows)})
-        for part in ("train", "test")
+        for part in ("train", "held_out")
     )
     fixed = None
     if not training.reshuffle:
@@ -247,7 +269,7 @@ def _load(
             np.arange(interactions.n_candidates, dtype=np.int32), interactions.catalogue_counts
         ),
         train=train,
-        test=test,
+        held_out=held_out,
         batch_size=training.batch_size,
         batch_seed=seed,
         fixed=fixed,

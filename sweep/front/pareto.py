@@ -4,15 +4,19 @@ A point dominates another if it is no worse in every objective and better in one
 no other point dominates. The hypervolume is the size of the region that a set of points dominates
 and that the reference point bounds (Zitzler and Thiele, "Multiobjective evolutionary algorithms: a
 comparative case study and the strength Pareto approach", IEEE Transactions on Evolutionary
-Computation 3(4), 1999). Both are computed by moocore: O(n log n) for two or three objectives.
+Computation 3(4), 1999).
+
+A study has exactly two objectives, and in the plane one sort gives everything: read from left to
+right, the front is the points that are lower than all before them, and the hypervolume is the sum
+of the slabs between one of them and the next. All of it takes O(n log n).
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import cast
 
-import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -55,27 +59,34 @@ def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     """Which points are on the Pareto front.
 
     Args:
-        values: float64 [n, n_objectives], lower is better.
+        values: float64 [n, 2], lower is better.
 
     Returns:
         bool [n]. Of equal points on the front, all are.
 
     Raises:
-        ValueError: `values` is not two-dimensional, or holds a NaN or an infinity.
+        ValueError: `values` has another shape, or holds a NaN or an infinity.
     """
     points = _checked(values)
-    if not len(points):
-        return np.zeros(0, dtype=np.bool_)
-    return cast("NDArray[np.bool_]", moocore.is_nondominated(points, keep_weakly=True))
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    ordered = points[order]
+    # From left to right, a point that is lower than all before it is on the front; each other one
+    # is dominated by the latest such point, unless it equals it.
+    lowest_before = np.minimum.accumulate(np.append(np.inf, ordered[:, 1]))[:-1]
+    lower = ordered[:, 1] < lowest_before
+    latest = np.maximum.accumulate(np.where(lower, np.arange(len(points)), 0))
+    members = np.empty(len(points), dtype=np.bool_)
+    members[order] = (ordered == ordered[latest]).all(axis=1)
+    return members
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     """The size of the region between the points and the reference point.
 
     Args:
-        values: float64 [n, n_objectives], lower is better.
-        reference: float64 [n_objectives], lower is better. A point that is not below it in every
-            objective contributes nothing.
+        values: float64 [n, 2], lower is better.
+        reference: float64 [2], lower is better. A point that is not below it in every objective
+            contributes nothing.
 
     Returns:
         At least 0, in the product of the objectives' units.
@@ -84,8 +95,11 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
         ValueError: a shape is wrong, or a value is a NaN or an infinity.
     """
     points = _checked(values)
-    bound = _checked_reference(reference, points)
-    return float(moocore.hypervolume(points, ref=bound)) if len(points) else 0.0
+    bound = _checked_reference(reference)
+    # A point beyond the reference becomes one on the border, whose slab has no width or no height.
+    x, y = np.minimum(points, bound)[np.argsort(points[:, 0])].T
+    floor = np.minimum.accumulate(np.append(bound[1], y))
+    return float((bound[0] - x) @ (floor[:-1] - floor[1:]))
 
 
 def hypervolume_history(values: ArrayLike, reference: ArrayLike) -> FloatArray:
@@ -97,17 +111,20 @@ def hypervolume_history(values: ArrayLike, reference: ArrayLike) -> FloatArray:
         float64 [n], never falling.
     """
     points = _checked(values)
-    bound = _checked_reference(reference, points)
-    front = np.empty((0, points.shape[1]))
-    history = np.zeros(len(points))
-    volume = 0.0
-    for i, point in enumerate(points):
-        # Most trials change nothing; only a point that no earlier one covers costs a computation.
-        if not (front <= point).all(axis=1).any():
-            front = np.vstack([front[~(point <= front).all(axis=1)], point])
-            volume = max(volume, hypervolume(front, bound))  # max: rounding may not lower it
-        history[i] = volume
-    return history
+    right, top = _checked_reference(reference).tolist()
+    # The front so far from left to right, that is from top to bottom, between two sentinels.
+    xs, ys = [-math.inf, right], [top, -math.inf]
+    gains = np.zeros(len(points))
+    for i, (x, y) in enumerate(points.tolist()):
+        start = end = bisect_right(xs, x)
+        if ys[start - 1] <= y:
+            continue  # covered by an earlier point, or beyond the reference
+        while ys[end] >= y:  # each point leaves the front once: O(n log n) in all
+            end += 1
+        # What is new lies below the old stairs, one slab for each of their steps.
+        gains[i] = np.diff([x, *xs[start : end + 1]]) @ (np.array(ys[start - 1 : end]) - y)
+        xs[start:end], ys[start:end] = [x], [y]
+    return np.cumsum(gains)
 
 
 def front_of(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[Trial, ...]:
@@ -129,22 +146,20 @@ def front_of(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[
 
 def _checked(values: ArrayLike) -> FloatArray:
     points = np.asarray(values, dtype=np.float64)
-    if points.ndim != 2 or not points.shape[1]:
-        raise ValueError(
-            f"objective values have shape {points.shape}; expected [n_trials, n_objectives]"
-        )
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"objective values have shape {points.shape}; expected [n_trials, 2]")
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         raise ValueError(f"row {row} of the objective values is not finite: {points[row]}")
     return points
 
 
-def _checked_reference(reference: ArrayLike, points: FloatArray) -> FloatArray:
+def _checked_reference(reference: ArrayLike) -> FloatArray:
     bound = np.asarray(reference, dtype=np.float64)
-    if bound.shape != points.shape[1:]:
+    if bound.shape != (2,):
         raise ValueError(
-            f"the reference point has shape {bound.shape}; expected {points.shape[1:]}, "
-            "one value for each objective"
+            f"the reference point has shape {bound.shape}; expected (2,), one value for each "
+            "objective"
         )
     if not np.isfinite(bound).all():
         raise ValueError(f"the reference point is not finite: {bound}")

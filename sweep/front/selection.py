@@ -22,7 +22,7 @@ import numpy as np
 
 from sweep.config import METRICS, Objective
 from sweep.errors import SelectionError
-from sweep.front.pareto import front_of, objective_values
+from sweep.front.pareto import front_of, minimised, objective_values
 from sweep.results import StudyRecord, Trial
 
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -43,6 +43,10 @@ class Knee:
     on normal-boundary intersection", Structural Optimization 18, 1999. Where no member lies on
     that side (a front of one or two points, a straight or hollow one) it is the end that is best
     in the first objective. Ties go to the better first objective, then to the lower number.
+
+    Members beyond `StudyRecord.reference_point` in an objective, which add nothing to the
+    hypervolume, are left out: a model that never learnt to rate would otherwise set the scale, and
+    every useful member would look alike. Where all are beyond it, all count.
     """
 
     def __str__(self) -> str:
@@ -151,32 +155,26 @@ def parse_rule(text: str, objectives: Sequence[Objective]) -> Rule:
     )
 
 
-def select(rule: Rule, trials: Sequence[Trial], objectives: Sequence[Objective]) -> Choice:
-    """Choose one complete trial.
-
-    Args:
-        rule: what `parse_rule` gave.
-        trials: all trials of a study, in any state.
-        objectives: the two objectives of the study.
+def select(rule: Rule, record: StudyRecord) -> Choice:
+    """Choose one complete trial of a study, by what `parse_rule` gave.
 
     Raises:
         SelectionError: no trial is complete, or none satisfies the rule; the message says which
             trials there are, or how close the closest one comes.
     """
-    complete = [trial for trial in trials if trial.state == "complete"]
-    if not complete:
+    if not record.complete:
         raise SelectionError(
             f"rule {rule}: the study has no complete trial to choose from "
-            f"({len(trials)} in other states); launch it first, then choose"
+            f"({len(record.trials)} in other states); launch it first, then choose"
         )
-    study = _Study(complete, objectives)
+    study = _Study(record)
     match rule:
         case Knee():
-            trial, reason = study.knee(complete, "")
+            trial, reason = study.knee(record.complete, "")
         case Best():
             trial, reason = study.best(rule)
         case Numbered():
-            trial, reason = study.numbered(rule, trials)
+            trial, reason = study.numbered(rule)
         case Bound():
             trial, reason = study.bounded(rule)
     return Choice(trial, rule, f"{_introduce(trial)} {reason}.")
@@ -188,8 +186,7 @@ def choose(record: StudyRecord, rule: str) -> Choice:
     Raises:
         SelectionError: the rule is malformed, or no trial satisfies it.
     """
-    objectives = record.config.objectives
-    return select(parse_rule(rule, objectives), record.trials, objectives)
+    return select(parse_rule(rule, record.config.objectives), record)
 
 
 def metric_label(metric: str) -> str:
@@ -200,14 +197,27 @@ def metric_label(metric: str) -> str:
 
 @dataclass(frozen=True)
 class _Study:
-    """The complete trials of a study and how they compare."""
+    """A study with complete trials, and how they compare."""
 
-    complete: Sequence[Trial]
-    objectives: Sequence[Objective]
+    record: StudyRecord
+
+    @property
+    def complete(self) -> Sequence[Trial]:
+        return self.record.complete
+
+    @property
+    def objectives(self) -> Sequence[Objective]:
+        return self.record.config.objectives
 
     def knee(self, among: Sequence[Trial], of_those: str) -> tuple[Trial, str]:
         front = front_of(among, self.objectives)
         values = objective_values(front, self.objectives)
+        bound = minimised(self.record.reference_point, self.objectives)
+        within = np.flatnonzero((values <= bound).all(axis=1)).tolist()
+        size = len(front)
+        if 0 < len(within) < size:
+            front, values = tuple(front[i] for i in within), values[within]
+            of_those += f" ({size - len(within)} beyond the reference point left out)"
         best, worst = values.min(axis=0), values.max(axis=0)
         # On scaled axes the ends of the front are (0, 1) and (1, 0).
         span = np.where(worst > best, worst - best, 1.0)
@@ -220,10 +230,10 @@ class _Study:
             index = 0
             reason = (
                 f"has the best {metric_label(self.objectives[0].metric)} of a front of "
-                f"{len(front)}{of_those} that has no knee between its ends"
+                f"{size}{of_those} that has no knee between its ends"
             )
         else:
-            reason = f"is the knee of the front of {len(front)}{of_those}"
+            reason = f"is the knee of the front of {size}{of_those}"
         both = " and ".join(self._standing(front[index], o) for o in self.objectives)
         return front[index], f"{reason}: {both}"
 
@@ -244,8 +254,8 @@ class _Study:
             f"{_value(trial, rule.metric, rule):.4g}, with {others}"
         )
 
-    def numbered(self, rule: Numbered, trials: Sequence[Trial]) -> tuple[Trial, str]:
-        found = next((trial for trial in trials if trial.number == rule.number), None)
+    def numbered(self, rule: Numbered) -> tuple[Trial, str]:
+        found = next((trial for trial in self.record.trials if trial.number == rule.number), None)
         if found is None or found.result is None:
             numbers = [str(trial.number) for trial in self.complete]
             listed = ", ".join(numbers[:10]) + (", …" if len(numbers) > 10 else "")

@@ -22,9 +22,9 @@ ROWS_AT_ONCE = 1 << 16
 
 
 class _Chunk(NamedTuple):
-    """Some distinct queries with their test rows and the pairs that they have in training.
+    """Some distinct queries with their held-out rows and the pairs that they have in training.
 
-    `queries` int32 [b]; `row` int64 [t] and `candidate` int32 [t]: the test rows, by position in
+    `queries` int32 [b]; `row` int64 [t] and `candidate` int32 [t]: the rows, by position in
     `queries`; `seen_row` and `seen_column` int64 [s]: pairs as position in `queries` and column of
     the catalogue.
     """
@@ -37,24 +37,24 @@ class _Chunk(NamedTuple):
 
 
 class Evaluator:
-    """Scores one model on the test rows, again and again.
+    """Scores one model on the held-out rows, again and again.
 
-    A test row is a hit at k if fewer than k rows of the catalogue score above its own candidate:
+    A row is a hit at k if fewer than k rows of the catalogue score above its own candidate:
     ties count for it, as in `tfrs.metrics.FactorizedTopK`. Queries are scored once each, however
-    many test rows they have, and some at a time so that memory stays bounded.
+    many rows they have, and some at a time so that memory stays bounded.
     """
 
     def __init__(self, model: MultiTaskModel, data: TrainingData, ks: Sequence[int] = KS) -> None:
-        """Sorts the test rows by query, once.
+        """Sorts the held-out rows by query, once.
 
         Args:
             model: read anew in every `evaluate`.
-            data: whose test rows are scored, and whose training rows are the pairs already seen.
+            data: held-out rows are scored, training rows are the pairs already seen.
             ks: lengths of the list; one longer than the catalogue is always a hit.
         """
         self._model = model
         self._ks = tuple(ks)
-        self._n_test = len(data.test)
+        self._n_rows = len(data.held_out)
         # Columns of the catalogue: every candidate once, then the copies of some.
         first = np.unique(data.catalogue, return_index=True)[1]
         self._copies = np.delete(data.catalogue, first)
@@ -63,10 +63,14 @@ class Evaluator:
             Rows(
                 *(
                     tf.constant(np.asarray(part[start : start + ROWS_AT_ONCE]))
-                    for part in (data.test.query_ids, data.test.candidate_ids, data.test.labels)
+                    for part in (
+                        data.held_out.query_ids,
+                        data.held_out.candidate_ids,
+                        data.held_out.labels,
+                    )
                 )
             )
-            for start in range(0, len(data.test), ROWS_AT_ONCE)
+            for start in range(0, len(data.held_out), ROWS_AT_ONCE)
         ]
         self._squared_error = tf.function(
             self._sum_squared_error, autograph=False, reduce_retracing=True
@@ -86,9 +90,9 @@ class Evaluator:
         hits = np.zeros((2, len(self._ks)))
         for chunk in self._chunks:
             hits += _count_hits(self._scores(chunk.queries).numpy(), chunk, self._copies, self._ks)
-        accuracy = hits / self._n_test
+        accuracy = hits / self._n_rows
         return {
-            "rmse": math.sqrt(squared / self._n_test),
+            "rmse": math.sqrt(squared / self._n_rows),
             **{f"top_{k}_accuracy": float(a) for k, a in zip(self._ks, accuracy[0], strict=True)},
             **{
                 f"unseen_top_{k}_accuracy": float(a)
@@ -135,15 +139,15 @@ def _count_hits(
 
 
 def _chunks(data: TrainingData, copies: NDArray[np.int32]) -> Iterator[_Chunk]:
-    queries = np.unique(data.test.query_ids)
+    queries = np.unique(data.held_out.query_ids)
     size = max(1, SCORES_AT_ONCE // len(data.catalogue))
-    test_order = np.argsort(data.test.query_ids, kind="stable")
+    order = np.argsort(data.held_out.query_ids, kind="stable")
     train_order = np.argsort(data.train.query_ids, kind="stable")
-    test_sorted = data.test.query_ids[test_order]
+    ordered = data.held_out.query_ids[order]
     train_sorted = data.train.query_ids[train_order]
     for start in range(0, len(queries), size):
         some = queries[start : start + size]
-        test = test_order[slice(*np.searchsorted(test_sorted, [some[0], some[-1] + 1]))]
+        held_out = order[slice(*np.searchsorted(ordered, [some[0], some[-1] + 1]))]
         train = train_order[slice(*np.searchsorted(train_sorted, [some[0], some[-1] + 1]))]
         train = train[np.isin(data.train.query_ids[train], some)]
         seen_row = np.searchsorted(some, data.train.query_ids[train])
@@ -152,8 +156,8 @@ def _chunks(data: TrainingData, copies: NDArray[np.int32]) -> Iterator[_Chunk]:
         pair, copy = np.nonzero(seen[:, np.newaxis] == copies[np.newaxis, :])
         yield _Chunk(
             queries=some,
-            row=np.searchsorted(some, data.test.query_ids[test]),
-            candidate=np.asarray(data.test.candidate_ids[test]),
+            row=np.searchsorted(some, data.held_out.query_ids[held_out]),
+            candidate=np.asarray(data.held_out.candidate_ids[held_out]),
             seen_row=np.concatenate([seen_row, seen_row[pair]]),
             seen_column=np.concatenate([seen, data.n_candidates + copy]),
         )

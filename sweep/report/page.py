@@ -22,8 +22,16 @@ from sweep.report.style import (
     REFERENCE_MARKS,
     VERMILLION,
 )
-from sweep.report.summary import Summary, counts_text, headline, protocol, result_of, weights_of
-from sweep.report.weights import weights_info
+from sweep.report.summary import (
+    Summary,
+    counts_text,
+    edge_text,
+    headline,
+    protocol,
+    result_of,
+    weights_of,
+)
+from sweep.report.weights import Panel, WeightsInfo, weights_info
 from sweep.results import Trial
 
 _AXIS = {"gridcolor": "#ECECEC", "linecolor": GREY, "zeroline": False, "ticks": "outside"}
@@ -34,12 +42,12 @@ def page(summary: Summary) -> str:
     from plotly.offline import get_plotlyjs
 
     first, *rest = headline(summary)
+    info = weights_info(summary)
     figures = {
         "front": _front_figure(summary),
-        **{f"weights{index}": _weights_figure(summary, index) for index in range(2)},
+        **{f"weights{index}": _weights_figure(summary, info, index) for index in range(2)},
         "hypervolume": _hypervolume_figure(summary),
     }
-    panels = weights_info(summary).panels
     return _PAGE.substitute(
         title=escape(summary.record.name),
         headline=escape(first),
@@ -48,12 +56,14 @@ def page(summary: Summary) -> str:
         counts=escape(counts_text(summary.record)),
         protocol=escape(protocol(summary.record)),
         front_note=escape(_front_note(summary)),
-        panel0=escape(panels[0].title),
-        panel1=escape(panels[1].title),
+        edge_note=escape(edge_text(summary.at_edge)),
+        options0=_options(info.panels, 0),
+        options1=_options(info.panels, 1),
         reference_point=escape(hypervolume_info(summary).reference_point),
         table=_table(summary),
         plotly=get_plotlyjs(),
         figures=script_json(figures),
+        colours=script_json([_colours(panel) for panel in info.panels]),
     )
 
 
@@ -116,9 +126,7 @@ def _front_figure(summary: Summary) -> dict[str, Any]:
     return {"data": traces, "layout": layout}
 
 
-def _weights_figure(summary: Summary, index: int) -> dict[str, Any]:
-    info = weights_info(summary)
-    panel = info.panels[index]
+def _weights_figure(summary: Summary, info: WeightsInfo, index: int) -> dict[str, Any]:
     x, y = (info.positions[:, column].tolist() for column in range(2))
     ring = {"color": VERMILLION, "width": 2}
     traces: list[dict[str, Any]] = [
@@ -130,11 +138,8 @@ def _weights_figure(summary: Summary, index: int) -> dict[str, Any]:
             "hoverinfo": "text",
             "showlegend": False,
             "marker": {
-                "color": panel.values.tolist(),
+                **_colours(info.panels[index]),
                 "colorscale": "Viridis",
-                "reversescale": panel.lower_is_better,
-                "cmin": panel.colour_limits[0],
-                "cmax": panel.colour_limits[1],
                 "size": 10,
                 "line": {"color": INK, "width": 0.5},
                 "colorbar": {"thickness": 14, "outlinewidth": 0},
@@ -154,6 +159,24 @@ def _weights_figure(summary: Summary, index: int) -> dict[str, Any]:
         places, texts = zip(*axis.ticks, strict=True)
         layout[key] |= {"tickvals": places, "ticktext": texts, "range": axis.limits}
     return {"data": traces, "layout": layout}
+
+
+def _colours(panel: Panel) -> dict[str, Any]:
+    """What of the markers depends on the metric, in plotly's words."""
+    return {
+        "color": panel.values.tolist(),
+        "reversescale": panel.lower_is_better,
+        "cmin": panel.colour_limits[0],
+        "cmax": panel.colour_limits[1],
+    }
+
+
+def _options(panels: Sequence[Panel], chosen: int) -> str:
+    """The metrics to choose from; the value of each is its row in `panels`."""
+    return "".join(
+        f'<option value="{i}"{" selected" if i == chosen else ""}>{escape(panel.title)}</option>'
+        for i, panel in enumerate(panels)
+    )
 
 
 def _hypervolume_figure(summary: Summary) -> dict[str, Any]:
@@ -305,7 +328,9 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .2rem; }
 .headline { font-size: 1.4rem; line-height: 1.35; margin: .4rem 0 .6rem; }
 p { margin: .4rem 0; max-width: 95ch; }
 .headline { max-width: none; }
-h3 { font-size: 1rem; margin: 1rem 0 0; }
+label { display: block; font-weight: 600; }
+.pair > div { min-width: 0; }
+select { font: inherit; max-width: 100%; padding: .2rem .3rem; }
 .quiet { color: #666; font-size: .92rem; }
 .plot { width: 100%; height: 420px; }
 #front { height: 560px; }
@@ -334,10 +359,14 @@ tr.knee td { background: #fdf1e8; font-weight: 600; }
 <p class="quiet">★ $reason</p>
 <div class="scroll"><table>$table</table></div>
 <h2>Loss weights</h2>
-<p class="quiet">Brighter is better. A weight of 0 stands in the margin.</p>
+<p class="quiet">Brighter is better. A weight of 0 stands in the margin. $edge_note</p>
 <div class="pair">
-<div><h3>$panel0</h3><div id="weights0" class="plot"></div></div>
-<div><h3>$panel1</h3><div id="weights1" class="plot"></div></div>
+<div><label for="metric0">First plane coloured by</label>
+<select id="metric0" autocomplete="off">$options0</select>
+<div id="weights0" class="plot"></div></div>
+<div><label for="metric1">Second plane coloured by</label>
+<select id="metric1" autocomplete="off">$options1</select>
+<div id="weights1" class="plot"></div></div>
 </div>
 <h2>Hypervolume by trial</h2>
 <p class="quiet">The size of what the trials so far dominate, $reference_point.</p>
@@ -349,6 +378,15 @@ const config = {responsive: true, displaylogo: false, showSendToCloud: false,
   modeBarButtonsToRemove: ["select2d", "lasso2d"]};
 for (const [name, figure] of Object.entries(figures)) {
   Plotly.newPlot(name, figure.data, figure.layout, config);
+}
+const colours = $colours;
+for (const panel of ["0", "1"]) {
+  const metric = document.getElementById("metric" + panel);
+  metric.addEventListener("change", () => {
+    const {color, cmin, cmax, reversescale} = colours[metric.value];
+    Plotly.restyle("weights" + panel, {"marker.color": [color], "marker.cmin": cmin,
+      "marker.cmax": cmax, "marker.reversescale": reversescale}, [0]);
+  });
 }
 </script>
 </body>

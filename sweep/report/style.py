@@ -24,9 +24,9 @@ from sweep.config import METRICS
 from sweep.front.pareto import FloatArray
 from sweep.front.selection import metric_label
 
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-GREY, PALE, INK = "#8C8C8C", "#D9D9D9", "#222222"
+ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+GREY, INK = "#8C8C8C", "#222222"
 
 
 @dataclass(frozen=True)

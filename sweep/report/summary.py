@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.config import MOVIELENS, Objective
+from sweep.config import (
+    MOVIELENS,
+    ModelConfig,
+    Objective,
+    Range,
+    SplitConfig,
+    StudyConfig,
+    TrainingConfig,
+)
 from sweep.errors import SweepError
 from sweep.front.pareto import (
     FloatArray,
@@ -33,6 +42,20 @@ Keyed like `sweep.results.REFERENCES`; see
 https://www.tensorflow.org/recommenders/examples/multitask.
 """
 
+EDGE = 0.02
+"""How near a bound of the search space counts as at it, as a fraction of the range."""
+
+
+@dataclass(frozen=True)
+class AtEdge:
+    """A weight of a trial that lies at a bound of the search space: `limit` is that bound."""
+
+    trial: int
+    weight: Literal["rating_weight", "retrieval_weight"]
+    value: float
+    bound: Literal["low", "high"]
+    limit: float
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -42,7 +65,8 @@ class Summary:
     [n_complete]; `front` is sorted, the best of the first objective first; `history` is the
     hypervolume after each complete trial, float64 [n_complete]. `references` holds the complete
     reference trials by name, `published` the tutorial's own figures for them in the order of the
-    objectives, where they compare.
+    objectives, where the study does as the tutorial does. `at_edge` are the members of the front
+    that a wider search space might improve on, in the order of the front.
     """
 
     record: StudyRecord
@@ -54,6 +78,7 @@ class Summary:
     published: Mapping[str, tuple[float, float]]
     knee: Choice
     history: FloatArray
+    at_edge: tuple[AtEdge, ...]
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -84,7 +109,8 @@ def summarise(record: StudyRecord) -> Summary:
     """Compute the front, the knee and the hypervolume of a study.
 
     Raises:
-        SweepError: no trial is complete, so there is nothing to report.
+        SweepError: no trial is complete, so there is nothing to report, or the loss weights of one
+            on the front are not recorded.
     """
     objectives = record.config.objectives
     complete = record.complete
@@ -100,9 +126,10 @@ def summarise(record: StudyRecord) -> Summary:
         on_front=np.array([trial.number in members for trial in complete], dtype=np.bool_),
         front=front,
         references={trial.reference: trial for trial in complete if trial.reference is not None},
-        published=_published(record),
-        knee=select(Knee(), complete, objectives),
+        published=_published(record.config),
+        knee=select(Knee(), record),
         history=hypervolume_history(values, minimised(record.reference_point, objectives)),
+        at_edge=tuple(found for trial in front for found in _at_edge(trial, record.config)),
     )
 
 
@@ -121,11 +148,30 @@ def headline(summary: Summary) -> tuple[str, ...]:
     )
     knee = summary.knee.trial
     x, y = summary.value(knee)
+    edge = edge_text([found for found in summary.at_edge if found.trial == knee.number])
     return (
         f"{members}: {bests}.",
         f"The knee is trial {knee.number} with {weights_text(weights_of(knee))}: "
         f"{first} {x:.4g} with {second} {y:.4g}.",
+        *([edge] if edge else []),
     )
+
+
+def edge_text(found: Sequence[AtEdge]) -> str:
+    """A sentence on the trials that lie at the edge of the search space; empty if none does."""
+    if not found:
+        return ""
+    places: dict[int, list[str]] = {}
+    for at in found:
+        most = "most" if at.bound == "high" else "least"
+        places.setdefault(at.trial, []).append(
+            f"{at.weight.replace('_', ' ')} {at.value:.3g} of at {most} {at.limit:.3g}"
+        )
+    named = [f"{number} ({', '.join(texts)})" for number, texts in places.items()]
+    trials = f"Trial {named[0]} is"
+    if len(named) > 1:
+        trials = f"Trials {', '.join(named[:-1])} and {named[-1]} are"
+    return f"{trials} at the edge of the search space: a wider range may do better."
 
 
 def protocol(record: StudyRecord) -> str:
@@ -181,15 +227,57 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _published(record: StudyRecord) -> Mapping[str, tuple[float, float]]:
-    metrics = [objective.metric for objective in record.config.objectives]
-    if record.config.dataset.name != "movielens/100k":
+def _published(config: StudyConfig) -> Mapping[str, tuple[float, float]]:
+    """The tutorial's figures, where data, split, model and training are the tutorial's."""
+    dataset = config.dataset
+    columns = (dataset.query, dataset.candidate, dataset.label)
+    if not (
+        dataset.name == "movielens/100k"
+        and all(
+            given in (None, own)  # what the study file leaves out is the tutorial's
+            for given, own in zip(columns, ("user_id", "movie_title", "user_rating"), strict=True)
+        )
+        and config.seeds.split == 42
+        and config.split == SplitConfig(method="tutorial", test_fraction=0.2)
+        and config.model == ModelConfig(embedding_dimension=32, rating_layers=(256, 128))
+        and config.training
+        == TrainingConfig(
+            optimizer="adagrad",
+            learning_rate=0.1,
+            epochs=3,
+            batch_size=8192,
+            reshuffle=False,
+            retrieval_reduction="sum",
+        )
+    ):
         return {}
+    metrics = [objective.metric for objective in config.objectives]
     if metrics == ["rmse", "top_100_accuracy"]:
         return PUBLISHED
     if metrics == ["top_100_accuracy", "rmse"]:
         return {name: (accuracy, rmse) for name, (rmse, accuracy) in PUBLISHED.items()}
     return {}
+
+
+def _at_edge(trial: Trial, config: StudyConfig) -> Sequence[AtEdge]:
+    """Which weights of a trial are at a bound; 0 never is, it is outside every search space."""
+    weights, space = weights_of(trial), config.search_space
+    pairs: tuple[tuple[Literal["rating_weight", "retrieval_weight"], float, Range], ...] = (
+        ("rating_weight", weights.rating_weight, space.rating_weight),
+        ("retrieval_weight", weights.retrieval_weight, space.retrieval_weight),
+    )
+    found: list[AtEdge] = []
+    for name, value, searched in pairs:
+        if value == 0:
+            continue
+        scale = math.log if searched.log else float
+        low, high = scale(searched.low), scale(searched.high)
+        place = (scale(value) - low) / (high - low)
+        if abs(place) <= EDGE:
+            found.append(AtEdge(trial.number, name, value, "low", searched.low))
+        elif abs(place - 1) <= EDGE:
+            found.append(AtEdge(trial.number, name, value, "high", searched.high))
+    return found
 
 
 def _nothing_to_report(record: StudyRecord) -> str:

@@ -1,4 +1,4 @@
-"""The plane of the two loss weights, coloured by each objective."""
+"""The plane of the two loss weights, coloured by each metric."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
-from sweep.config import Range
+from sweep.config import METRICS, Range
 from sweep.front.pareto import FloatArray
 from sweep.front.selection import metric_label
 from sweep.report.pareto import pareto_info
@@ -23,7 +24,7 @@ from sweep.report.style import (
     new_figure,
     place_labels,
 )
-from sweep.report.summary import Summary, weights_of
+from sweep.report.summary import Summary, result_of, weights_of
 
 MARGIN = 0.16
 """How far below the searched range a weight of 0 is drawn, as a fraction of the range."""
@@ -48,9 +49,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Panel:
-    """One objective: `title` adds unit and direction; values and the colours' ends as measured."""
+    """One metric: `title` adds unit and direction; values and the colours' ends as measured.
 
-    name: str
+    `clipped` tells whether a value lies above the colours' upper end.
+    """
+
+    metric: str
     title: str
     lower_is_better: bool
     values: FloatArray
@@ -60,7 +64,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What the pictures show; `positions` is float64 [n, 2] on the two axes."""
+    """What the pictures show; `positions` is float64 [n, 2] on the two axes.
+
+    There is a panel for every recorded metric, the two objectives first.
+    """
 
     title: str
     axes: tuple[Axis, Axis]
@@ -68,7 +75,7 @@ class WeightsInfo:
     on_front: tuple[bool, ...]
     knee: int
     names: tuple[tuple[int, str], ...]
-    panels: tuple[Panel, Panel]
+    panels: tuple[Panel, ...]
 
 
 def weights_info(summary: Summary) -> WeightsInfo:
@@ -80,8 +87,9 @@ def weights_info(summary: Summary) -> WeightsInfo:
         "retrieval weight", space.retrieval_weight, [w.retrieval_weight for w in weights]
     )
     numbers = [trial.number for trial in summary.complete]
-    limits = pareto_info(summary).limits
-    first, second = (_panel(summary, index, limits[index]) for index in range(2))
+    shown = ~pareto_info(summary).beyond(summary.values)
+    objectives = [objective.metric for objective in summary.objectives]
+    metrics = [*objectives, *(metric for metric in METRICS if metric not in objectives)]
     return WeightsInfo(
         title=f"{summary.record.name}: the objectives by loss weights; brighter is better",
         axes=(horizontal, vertical),
@@ -96,18 +104,18 @@ def weights_info(summary: Summary) -> WeightsInfo:
         names=tuple(
             (numbers.index(trial.number), name) for name, trial in summary.references.items()
         ),
-        panels=(first, second),
+        panels=tuple(_panel(summary, metric, shown) for metric in metrics),
     )
 
 
 def weights_figure(info: WeightsInfo) -> Figure:
-    """Draw one panel for each objective; brighter is better in both."""
+    """Draw the panels of the two objectives; brighter is better in both."""
     figure = new_figure(12, 5.6)
     figure.suptitle(info.title, x=0.01, ha="left")
     horizontal, vertical = info.axes
     x, y = info.positions.T
     on_front = np.array(info.on_front)
-    for panel, axes in zip(info.panels, figure.subplots(1, 2), strict=True):
+    for panel, axes in zip(info.panels[:2], figure.subplots(1, 2), strict=True):
         for axis, line in ((horizontal, axes.axvline), (vertical, axes.axhline)):
             line((axis.zero + axis.ticks[1][0]) / 2, color=GREY, lw=0.8, ls=":")
         points = axes.scatter(
@@ -126,7 +134,7 @@ def weights_figure(info: WeightsInfo) -> Figure:
             x[on_front], y[on_front], "o", ms=11, mfc="none", mec=VERMILLION, mew=1.8, zorder=4
         )
         axes.set(
-            title=panel.name,
+            title=metric_label(panel.metric),
             xlabel=horizontal.title,
             ylabel=vertical.title,
             xlim=horizontal.limits,
@@ -134,8 +142,7 @@ def weights_figure(info: WeightsInfo) -> Figure:
         )
         axes.set_xticks(*zip(*horizontal.ticks, strict=True))
         axes.set_yticks(*zip(*vertical.ticks, strict=True))
-        worse = "max" if panel.lower_is_better else "min"
-        bar = figure.colorbar(points, ax=axes, extend=worse if panel.clipped else "neither")
+        bar = figure.colorbar(points, ax=axes, extend="max" if panel.clipped else "neither")
         bar.set_label(panel.title)
         if panel.lower_is_better:
             bar.ax.invert_yaxis()  # the good end is up in both panels
@@ -155,8 +162,8 @@ def weights_figure(info: WeightsInfo) -> Figure:
 def _axis(title: str, searched: Range, weights: list[float]) -> Axis:
     """An axis over the searched range and every weight, with 0 in a margin below them."""
     logarithms = [math.log10(weight) for weight in weights if weight > 0]
-    low = min(math.log10(searched.low), *logarithms)
-    high = max(math.log10(searched.high), *logarithms)
+    low = min([math.log10(searched.low), *logarithms])
+    high = max([math.log10(searched.high), *logarithms])
     step = max(1, math.ceil((high - low) / 6))
     decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1, step)
     places = [float(decade) for decade in decades] if len(decades) > 1 else [low, high]
@@ -170,18 +177,23 @@ def _axis(title: str, searched: Range, weights: list[float]) -> Axis:
     )
 
 
-def _panel(summary: Summary, index: int, focus: tuple[float, float]) -> Panel:
-    """Colours span the axis of the front's picture: one model that cannot rate flattens nothing."""
-    objective = summary.objectives[index]
-    values = summary.values[:, index]
-    low, high = max(focus[0], float(values.min())), min(focus[1], float(values.max()))
+def _panel(summary: Summary, metric: str, shown: NDArray[np.bool_]) -> Panel:
+    """Colours span all trials, but an error only those within the front's picture.
+
+    An accuracy lies in 0 … 1; the error of one model that cannot rate would flatten everything.
+    `shown`, bool [n_complete], are the trials within the picture.
+    """
+    values = np.array([result_of(trial).metrics[metric] for trial in summary.complete])
+    within = values[shown] if shown.any() else values
+    lower_is_better = METRICS[metric] == "minimize"
+    low, high = float(values.min()), float((within if lower_is_better else values).max())
     if not low < high:
         low, high = low - 0.5e-3, low + 0.5e-3
     return Panel(
-        name=metric_label(objective.metric),
-        title=metric_title(objective.metric, summary.unit, "  "),
-        lower_is_better=objective.sign == 1,
+        metric=metric,
+        title=metric_title(metric, summary.unit, "  "),
+        lower_is_better=lower_is_better,
         values=values,
         colour_limits=(low, high),
-        clipped=bool((values < low).any() or (values > high).any()),
+        clipped=bool((values > high).any()),
     )

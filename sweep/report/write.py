@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import SweepError
-from sweep.files import write_bytes
 from sweep.report.summary import Summary, summarise
 from sweep.report.tables import front_records, front_table, trial_record, trials_table
 from sweep.results import StudyRecord
@@ -37,26 +37,30 @@ def write_report(
         and `report.json`.
 
     Raises:
-        SweepError: the study has no complete trial (nothing is written then), or the directory
-            cannot be written to.
+        SweepError: the study has no complete trial, or the directory cannot be written to. An
+            earlier report is untouched then.
     """
+    # Everything is made before anything is written: a report is never half an old one.
     summary = summarise(record)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        say(f"Writing tables to {directory}")
-        written = _write_tables(summary, directory)
-        say("Drawing the Pareto front, the loss weights, the hypervolume and the learning curves")
-        written += _write_pictures(summary, directory)
-        say("Writing the interactive page")
-        from sweep.report.page import page
+    say("Making the tables")
+    files = _tables(summary)
+    say("Drawing the Pareto front, the loss weights, the hypervolume and the learning curves")
+    files |= _pictures(summary)
+    say("Making the interactive page")
+    from sweep.report.page import page
 
-        written += [_write(directory / "index.html", page(summary))]
+    files["index.html"] = page(summary).encode("utf-8")
+    say(f"Writing {len(files)} files to {directory}")
+    try:
+        _write_files(directory, files)
     except OSError as error:
+        is_file = isinstance(error, FileExistsError)
+        found = "it is a file, not a folder" if is_file else error.strerror or str(error)
         raise SweepError(
-            f"{directory}: the report cannot be written there ({error.strerror or error}); "
-            "choose another folder, or make room or permission for this one"
+            f"{directory}: the report cannot be written there ({found}); choose another folder, "
+            "or make room or permission for this one"
         ) from None
-    return tuple(written)
+    return tuple(directory / name for name in files)
 
 
 def report_document(summary: Summary) -> dict[str, Any]:
@@ -65,8 +69,9 @@ def report_document(summary: Summary) -> dict[str, Any]:
     Keys: `schema_version`; `study`; `dataset` (`DatasetSummary`, or null); `trials` (how many in
     each state); `objectives` (metric, direction and `reference`, the reference point's value);
     `hypervolume`; `front` (as `sweep front --json`); `references` (by name, as in the front);
-    `published` (by name, the objectives that the tutorial prints); `knee` (as in the front, and
-    the `reason`).
+    `published` (by name, the objectives that the tutorial prints, where the study does as the
+    tutorial does); `knee` (as in the front, and the `reason`); `at_edge` (the front's members at a
+    bound of the search space: trial, weight, value, bound and limit).
     """
     record = summary.record
     states = [trial.state for trial in record.trials]
@@ -88,19 +93,21 @@ def report_document(summary: Summary) -> dict[str, Any]:
             for name, point in summary.published.items()
         },
         "knee": {**trial_record(summary.knee.trial), "reason": summary.knee.reason},
+        "at_edge": [asdict(found) for found in summary.at_edge],
     }
 
 
-def _write_tables(summary: Summary, directory: Path) -> list[Path]:
+def _tables(summary: Summary) -> dict[str, bytes]:
     document = json.dumps(report_document(summary), indent=2, allow_nan=False, ensure_ascii=False)
-    return [
-        _write(directory / "trials.csv", trials_table(summary.record).to_csv(index=False)),
-        _write(directory / "front.csv", front_table(summary.record).to_csv(index=False)),
-        _write(directory / "report.json", f"{document}\n"),
-    ]
+    texts = {
+        "trials.csv": trials_table(summary.record).to_csv(index=False),
+        "front.csv": front_table(summary.record).to_csv(index=False),
+        "report.json": f"{document}\n",
+    }
+    return {name: text.encode("utf-8") for name, text in texts.items()}
 
 
-def _write_pictures(summary: Summary, directory: Path) -> list[Path]:
+def _pictures(summary: Summary) -> dict[str, bytes]:
     from sweep.report import curves, hypervolume, pareto, style, weights
 
     with style.house_style():
@@ -110,11 +117,11 @@ def _write_pictures(summary: Summary, directory: Path) -> list[Path]:
             "hypervolume": hypervolume.hypervolume_figure(hypervolume.hypervolume_info(summary)),
             "learning_curves": curves.curves_figure(curves.curves_info(summary)),
         }
-        return [
-            _write(directory / f"{name}.{kind}", rendered(figure, kind))
+        return {
+            f"{name}.{kind}": rendered(figure, kind)
             for name, figure in figures.items()
             for kind in ("png", "svg")
-        ]
+        }
 
 
 def rendered(figure: Figure, kind: str) -> bytes:
@@ -126,6 +133,11 @@ def rendered(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, content: str | bytes) -> Path:
-    write_bytes(path, content if isinstance(content, bytes) else content.encode("utf-8"))
-    return path
+def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files beside their places, and only then move them there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".report-", dir=directory) as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        for name in files:
+            (Path(folder) / name).replace(directory / name)

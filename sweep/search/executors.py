@@ -27,9 +27,15 @@ class Executor(Protocol):
     other exception ends the study.
     """
 
-    @property
-    def slots(self) -> int:
-        """How many trials it can train at the same time, at least 1."""
+    slots: int
+    """How many trials it can train at the same time, at least 1."""
+
+    def prepare(self) -> None:
+        """Get ready to train: called once, before the first trial, and only if there will be one.
+
+        What takes long at the start belongs here, since no trial's time counts it, and an error or
+        Ctrl-C leaves no failed trial behind.
+        """
         ...
 
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
@@ -40,24 +46,38 @@ class Executor(Protocol):
         """Let go of what was held; nothing is submitted afterwards."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
-class InProcessExecutor:
+class InProcessExecutor(Executor):
     """Trains at once, in the thread that submits; the future is done when `submit` returns."""
 
     slots = 1
 
-    def __init__(self, train: Callable[[LossWeights, int], TrialResult]) -> None:
-        """Takes the function to train with: loss weights and a seed to a result."""
+    def __init__(
+        self,
+        train: Callable[[LossWeights, int], TrialResult],
+        prepare: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Takes the function to train with: loss weights and a seed to a result.
+
+        Another, called once before, may load what that one needs; what it returns is not used.
+        """
         self._train = train
+        self._prepare = prepare
+
+    def prepare(self) -> None:
+        """Get ready to train."""
+        self._prepare()
 
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
         """Train now."""
@@ -70,14 +90,3 @@ class InProcessExecutor:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.config import SearchSpaceConfig
+from sweep.errors import StorageError
 from sweep.search.space import WEIGHTS, contains, distributions, from_parameters
 
 
@@ -25,6 +26,9 @@ class MirroredStorage(InMemoryStorage):
     that has been narrowed since. They make Optuna's intersection search space empty, fail its
     Gaussian process, and can keep NSGA drawing for ever. So in memory they are failed trials, which
     every sampler passes over, and all others look as if drawn from today's search space.
+
+    A second writer would make memory wrong. It shows in the number that the store gives to the next
+    trial, and the launch ends there.
 
     Trial ids are the numbers of the trials. User attributes are not kept in memory.
     """
@@ -46,6 +50,7 @@ class MirroredStorage(InMemoryStorage):
         """
         super().__init__()
         self._store = store
+        self._name = name
         self._space = space
         self._stored_study = store.get_study_id_from_name(name)
         self._stored_trials: list[int] = []
@@ -76,7 +81,19 @@ class MirroredStorage(InMemoryStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See `BaseStorage.create_new_trial`."""
-        self._stored_trials.append(self._store.create_new_trial(self._stored_study, template_trial))
+        stored = self._store.create_new_trial(self._stored_study, template_trial)
+        number = self._store.get_trial_number_from_id(stored)
+        if number != len(self._stored_trials):
+            attributes = {"reason": "another launch was at work on the study", "retry": True}
+            for key, value in attributes.items():
+                self._store.set_trial_user_attr(stored, key, value)
+            self._store.set_trial_state_values(stored, TrialState.FAIL)
+            raise StorageError(
+                f"study {self._name!r} has {number} trials, this launch knows "
+                f"{len(self._stored_trials)}: another launch, or another program, is at work on "
+                "it; see that one alone is, then launch again to go on"
+            )
+        self._stored_trials.append(stored)
         return super().create_new_trial(study_id, template_trial)
 
     def set_trial_param(

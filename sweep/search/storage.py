@@ -12,12 +12,15 @@ are its parameters. What sweep adds are user attributes. Of a study: `config`, `
 `replaces`         number of the trial cut short that it repeats
 `seed`, `versions` of the model's initial state; of the software
 `metrics`          every metric, by name
-`history`          one object for each epoch: both losses and the metrics
-`seconds`          spent on training and on evaluation
+`history`          both losses and the metrics, by name: a list with one value for each epoch
+`seconds`          spent on training and on evaluation; `budget`, on failed trials too: how
+                   much of the study's time went by from the end of the trial before
 `reason`, `retry`  why it failed; whether that was no fault of its weights
 ================== =================================================================
 
 Each attribute is a transaction, a millisecond or two, so values that belong together share one.
+MySQL holds at most 64 KiB in an attribute, a history of some 200 epochs; SQLite and PostgreSQL know
+no such limit.
 """
 
 from __future__ import annotations
@@ -26,15 +29,19 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import (
+    DuplicatedStudyError,
+    StorageInternalError,
+    UpdateFinishedTrialError,
+)
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -51,11 +58,12 @@ from sweep.results import (
     TrialResult,
     TrialState,
 )
+from sweep.search.lock import exclusive
 from sweep.search.space import from_parameters
 
 DEFAULT_URL: Final = "sqlite:///sweep.db"
 ENVIRONMENT_VARIABLE: Final = "SWEEP_STORAGE"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The version of the attributes that this module writes."""
 
 # What SQLAlchemy imports for a dialect → what pip calls it.
@@ -83,7 +91,8 @@ class StudySummaryLine:
 
     `asked` is the number of complete trials that the study file asks for, None where only a time is
     set; `best` maps each objective to its best value so far; `last_activity` is when the last trial
-    began or ended.
+    began or ended. `problem` says why a study cannot be read: then nothing is known of its
+    objectives and of what was asked.
     """
 
     name: str
@@ -92,6 +101,7 @@ class StudySummaryLine:
     asked: int | None
     best: Mapping[str, float]
     last_activity: datetime | None
+    problem: str | None = None
 
 
 def storage_url(option: str | None, environ: Mapping[str, str]) -> str:
@@ -119,7 +129,10 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite_file(parsed.database, url, must_exist)
         options = {"connect_args": {"timeout": _BUSY_SECONDS}}
-    with storage_errors(url):
+    with storage_errors(url), ExitStack() as stack:
+        if parsed.get_backend_name() == "sqlite" and not must_exist:
+            # Two launches at once must not both create the tables.
+            stack.enter_context(_moment_alone(parsed))
         tables = _tables(parsed, url, options)
         is_store = {"studies", "trials"} <= tables
         if must_exist and not is_store:
@@ -231,6 +244,11 @@ def storage_errors(store: str | BaseStorage) -> Iterator[None]:
             f"{_masked(url)}: another process has ended a trial that is running here; launch a "
             "study from one place at a time, and launch it again to go on"
         ) from None
+    except DuplicatedStudyError:
+        raise StorageError(
+            f"{_masked(url)}: another launch has created this study at the same moment; launch a "
+            "study from one place at a time"
+        ) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -247,6 +265,7 @@ def _advice(text: str) -> str:
         "locked": "another program holds the store: end it, then launch again to go on",
         "malformed": "the file is damaged: restore it from a copy, or name another file",
         "not a database": "name another file, or restore this one from a copy",
+        "too long": "train fewer epochs, or take a database without that limit: SQLite, PostgreSQL",
         "full": "make room, then launch again to go on",
         "readonly": "make the file and its directory writable, or store elsewhere",
         "unable to open": "see that its directory exists and can be written",
@@ -257,13 +276,36 @@ def _advice(text: str) -> str:
     )
 
 
+def _moment_alone(url: sqlalchemy.URL) -> AbstractContextManager[None]:
+    """Keep other launches from creating an SQLite store, or from changing how it is written."""
+    return exclusive(
+        _lock_file(url),
+        f"{url.database}: is being opened",
+        "end that process, then launch again",
+        patience=_BUSY_SECONDS,
+    )
+
+
+def _lock_file(url: sqlalchemy.URL, study: str = "") -> Path:
+    """Where the lock of an SQLite store, or of a study in it, is: beside the database."""
+    path = Path(str(url.database)).resolve()  # one lock, whatever links lead to the file
+    return path.with_name(".".join(filter(None, (path.name, study, "lock"))))
+
+
 @contextmanager
-def single_writer(storage: BaseStorage) -> Iterator[None]:
-    """Make commits to an SQLite store cheap while one coordinator writes.
+def single_writer(storage: BaseStorage, study: str) -> Iterator[None]:
+    """See that one coordinator writes to a study, and make its commits to an SQLite store cheap.
+
+    In an SQLite store each study has a lock; other studies may be written at the same time. On a
+    database server there is no lock: two launches notice each other by the numbers of new trials,
+    see `MirroredStorage`.
 
     A write-ahead log costs no disk flush for each commit, and readers do not block the writer. It
     outlives a killed process whole; a power cut may take the last trials, never the store. The log
-    is folded back at the end, so that the store is one file that can be copied again.
+    is folded back by the last writer, so that the store is one file that can be copied again.
+
+    Raises:
+        StorageError: the study is being launched already.
     """
     engine = getattr(storage, "engine", None)
     if engine is None or engine.dialect.name != "sqlite":
@@ -274,23 +316,37 @@ def single_writer(storage: BaseStorage) -> Iterator[None]:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
 
-    sqlalchemy.event.listen(engine, "connect", set_up)
-    engine.dispose()  # of connections that were made before
-    try:
-        yield
-    finally:
-        sqlalchemy.event.remove(engine, "connect", set_up)
-        engine.dispose()
-        # A reader that is still there keeps the log alive; the next launch folds it back.
-        with suppress(SQLAlchemyError), engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+    launched = exclusive(
+        _lock_file(engine.url, study),
+        f"study {study!r} in {engine.url.database} is being launched",
+        "wait until it is done, or end that process, then launch again to go on",
+    )
+    with launched:
+        sqlalchemy.event.listen(engine, "connect", set_up)
+        engine.dispose()  # of connections that were made before
+        try:
+            with _moment_alone(engine.url):
+                kept = engine.connect()  # while it is open, nobody else can fold the log back
+            with kept:
+                yield
+        finally:
+            sqlalchemy.event.remove(engine, "connect", set_up)
+            engine.dispose()
+            # Whoever is still there, reading or writing, keeps the log alive, and SQLite says so
+            # at once; the last one, or the next launch, folds it back.
+            with (
+                suppress(SQLAlchemyError, StorageError),
+                _moment_alone(engine.url),
+                engine.connect() as connection,
+            ):
+                connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
 
 
 def list_studies(storage: BaseStorage) -> tuple[StudySummaryLine, ...]:
     """The studies of sweep in a store, in order of their names; others are passed over.
 
     Raises:
-        StorageError: the store cannot be read, or a study in it cannot.
+        StorageError: the store cannot be read. A study that cannot is listed with its problem.
     """
     with storage_errors(storage):
         return tuple(_summarise(storage, name) for name in _names(storage))
@@ -302,25 +358,28 @@ def _names(storage: BaseStorage) -> list[str]:
 
 
 def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
-    config, _ = read_header(storage, name)
     study_id = storage.get_study_id_from_name(name)
     trials = storage.get_all_trials(study_id, deepcopy=False)
     complete = [trial for trial in trials if is_complete(trial)]
     moments = (m for t in trials for m in (t.datetime_start, t.datetime_complete) if m is not None)
+    line = StudySummaryLine(
+        name=name,
+        complete=len(complete),
+        failed=sum(_STATES[trial.state] == "failed" for trial in trials),
+        asked=None,
+        best={},
+        last_activity=_aware(max(moments, default=None)),
+    )
+    try:
+        config, _ = read_header(storage, name)
+    except StorageError as error:
+        return replace(line, problem=str(error))
     best = {
         o.metric: o.sign * min(o.sign * trial.values[i] for trial in complete)
         for i, o in enumerate(config.objectives)
         if complete
     }
-    failed = sum(_STATES[trial.state] == "failed" for trial in trials)
-    return StudySummaryLine(
-        name=name,
-        complete=len(complete),
-        failed=failed,
-        asked=config.budget.trials,
-        best=best,
-        last_activity=_aware(max(moments, default=None)),
-    )
+    return replace(line, asked=config.budget.trials, best=best)
 
 
 def load_study_record(storage: BaseStorage, name: str) -> StudyRecord:
@@ -370,35 +429,44 @@ def read_header(storage: BaseStorage, name: str) -> tuple[StudyConfig, DatasetSu
         )
     if schema != SCHEMA_VERSION:
         raise StorageError(
-            f"study {name!r} has layout {schema!r}, this sweep reads {SCHEMA_VERSION}; use the "
-            "version of sweep that wrote it, or choose another name"
+            f"study {name!r} has layout {schema!r}, this sweep reads {SCHEMA_VERSION}; "
+            f"{_advice_unreadable(name)}"
         )
     try:
         config = check_study(attributes["config"], source=f"study {name!r} in the store")
         return config, DatasetSummary(**attributes["dataset"])
     except (ConfigError, KeyError, TypeError) as error:
         raise StorageError(
-            f"study {name!r} cannot be read by this version of sweep ({error}); use the version "
-            "that wrote it, or choose another name"
+            f"study {name!r} cannot be read by this version of sweep ({error}); "
+            f"{_advice_unreadable(name)}"
         ) from None
 
 
-def result_attributes(result: TrialResult) -> dict[str, Any]:
-    """A result as the user attributes of its trial."""
+def _advice_unreadable(name: str) -> str:
+    return (
+        "install the version of sweep that wrote it, or launch under another name, or remove it "
+        f"with optuna delete-study --study-name {name} --storage URL"
+    )
+
+
+def result_attributes(result: TrialResult, budget_seconds: float) -> dict[str, Any]:
+    """A result, and what it took of the study's time, as the user attributes of its trial."""
+    history = result.history
+    names = history[0].metrics if history else ()
     return {
         "metrics": {name: _number(value) for name, value in result.metrics.items()},
-        "history": [
-            {
-                "epoch": epoch.epoch,
-                "rating_loss": _number(epoch.rating_loss),
-                "retrieval_loss": _number(epoch.retrieval_loss),
-                "metrics": {name: _number(value) for name, value in epoch.metrics.items()},
-            }
-            for epoch in result.history
-        ],
+        "history": {
+            "epoch": [epoch.epoch for epoch in history],
+            "rating_loss": [_number(epoch.rating_loss) for epoch in history],
+            "retrieval_loss": [_number(epoch.retrieval_loss) for epoch in history],
+            "metrics": {
+                name: [_number(epoch.metrics[name]) for epoch in history] for name in names
+            },
+        },
         "seconds": {
             "training": float(result.training_seconds),
             "evaluation": float(result.evaluation_seconds),
+            "budget": budget_seconds,
         },
     }
 
@@ -412,17 +480,25 @@ def _number(value: float) -> float | str:
 def _result(attributes: Mapping[str, Any]) -> TrialResult:
     return TrialResult(
         metrics={name: float(value) for name, value in attributes["metrics"].items()},
-        history=tuple(
-            Epoch(
-                epoch=epoch["epoch"],
-                rating_loss=float(epoch["rating_loss"]),
-                retrieval_loss=float(epoch["retrieval_loss"]),
-                metrics={name: float(value) for name, value in epoch["metrics"].items()},
-            )
-            for epoch in attributes["history"]
-        ),
+        history=_epochs(attributes["history"]),
         training_seconds=attributes["seconds"]["training"],
         evaluation_seconds=attributes["seconds"]["evaluation"],
+    )
+
+
+def _epochs(columns: Mapping[str, Any]) -> tuple[Epoch, ...]:
+    def rows(column: Sequence[float | str]) -> Iterator[float]:
+        return (float(value) for value in column)
+
+    return tuple(
+        Epoch(epoch, rating, retrieval, dict(zip(columns["metrics"], metrics, strict=True)))
+        for epoch, rating, retrieval, *metrics in zip(
+            columns["epoch"],
+            rows(columns["rating_loss"]),
+            rows(columns["retrieval_loss"]),
+            *(rows(column) for column in columns["metrics"].values()),
+            strict=True,
+        )
     )
 
 

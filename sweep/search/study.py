@@ -68,19 +68,16 @@ class StopSignal(Protocol):
 class Progress:
     """How far a study is.
 
-    `done` of `total` trials are complete, earlier launches included; `total` and `left` are None
-    where only a time is set. `best` maps each objective to its best value so far. `elapsed` is in
-    seconds since the launch, `seconds_left` in seconds to go: None until a trial has been timed.
+    `done` of `total` trials are complete, earlier launches included; `total` is None where only a
+    time is set, and never more than a grid still allows. `best` maps each objective to its best
+    value so far. `seconds_left` is None until a trial has been timed.
     """
 
     done: int
     total: int | None
-    left: int | None
     failed: int
-    running: tuple[LossWeights, ...]
     best: Mapping[str, float]
     hypervolume: float
-    elapsed: float
     seconds_left: float | None
 
 
@@ -116,9 +113,13 @@ def run_study(
     """Run a study to its end: begin it, or do what is left of it.
 
     The references come first, in their order; then trials that were cut short; then what the
-    sampler draws. `budget.trials` is the number of complete trials of the study. Its minutes are
-    spent by what the complete trials of earlier launches took to train and evaluate, and by the
-    wall clock of this one; the trial that runs when they are over is still finished.
+    sampler draws. `budget.trials` is the number of complete trials of the study; one below what is
+    done trains nothing, and is stored as what is done.
+
+    `budget.minutes` are spent while at least one trial of the study runs, by the wall clock, over
+    all its launches. Failed and interrupted trials count; getting ready to train, the time between
+    launches and a trial whose coordinator was killed do not. The trial that runs when the minutes
+    are over is still finished.
 
     A trial whose objective is not a finite number, or whose training ends in `TrainingError`, is
     recorded as failed with its reason, and is not tried again. Any other exception, Ctrl-C
@@ -130,7 +131,7 @@ def run_study(
         executor: trains the trials.
         dataset: what they are trained on.
         versions: of the software, recorded with every trial.
-        on_progress: told as every trial begins, and at the end.
+        on_progress: told when all is ready for the first trial, and as every trial ends.
         say: told in words how it begins and why it ends.
         stop: once it is set no trial begins, and what runs is finished.
         clock: seconds.
@@ -138,24 +139,31 @@ def run_study(
     Raises:
         IncomparableStudyError: the study is stored, with settings that give other results.
         ConfigError: the sampler needs a package that is not installed.
-        StorageError: the store fails, or holds a foreign study of that name.
+        StorageError: the store fails, holds a foreign study of that name, or another launch of the
+            study is at work.
         TrainingError: five trials in a row have failed.
     """
     check_sampler(config.sampler)
-    with _quiet(), storage_errors(storage), single_writer(storage):
-        _begin(config, storage, dataset)
+    with _quiet(), storage_errors(storage), single_writer(storage, config.name):
+        asked = config.budget.trials
+        config = _begin(config, storage, dataset)
         _fail_leftovers(storage, config.name)
         coordinator = _Coordinator(config, storage, executor, dataset, versions, on_progress, clock)
         before = coordinator.complete
         if before:
             say(f"Study {config.name!r} goes on: {before} trials are complete")
         ending = coordinator.run(stop)
-        say(_last_words(config.name, before, coordinator.complete, ending))
+        say(_last_words(config.name, asked, before, coordinator.complete, ending))
     return load_study_record(storage, config.name)
 
 
-def _last_words(name: str, before: int, done: int, ending: Ending) -> str:
+def _last_words(name: str, asked: int | None, before: int, done: int, ending: Ending) -> str:
     match ending:
+        case "trials" if asked is not None and asked < done:
+            return (
+                f"Study {name!r} has {done} complete trials, more than the {asked} asked: nothing "
+                f"to train; to go on, ask for more than {done}"
+            )
         case "stopped":
             return f"Study {name!r} stopped with {done} trials; launch it again to go on"
         case "exhausted":
@@ -184,8 +192,13 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -> None:
-    """Create the study, or see that it may go on; afterwards the store has this configuration."""
+def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -> StudyConfig:
+    """Create the study, or see that it may go on.
+
+    Returns:
+        The configuration as the store has it afterwards: the one given, with a budget of at least
+        the trials that are complete.
+    """
     try:
         study_id = storage.get_study_id_from_name(config.name)
     except KeyError:
@@ -210,10 +223,15 @@ def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([objective.metric for objective in config.objectives])
+    complete = sum(is_complete(trial) for trial in study.get_trials(deepcopy=False))
+    if config.budget.trials is not None and config.budget.trials < complete:
+        budget = config.budget.model_copy(update={"trials": complete})
+        config = config.model_copy(update={"budget": budget})
     stored = storage.get_study_user_attrs(study_id)
     for key, value in header(config, dataset).items():
         if stored.get(key) != value:
             study.set_user_attr(key, value)
+    return config
 
 
 def _check_comparable(
@@ -338,7 +356,6 @@ class _Coordinator:
         self._on_progress = on_progress
         self._clock = clock
         self._versions = dict(versions)
-        self._began = clock()
         self._study = optuna.load_study(
             study_name=config.name,
             storage=MirroredStorage(storage, config.name, trials, config.search_space),
@@ -352,17 +369,21 @@ class _Coordinator:
         )
         self._plan = _plan(config, trials)
         self._next = next(self._plan, None)
+        # Only a grid has nothing to train after what is planned.
+        self._to_come = (
+            sum(1 for _ in _plan(config, trials)) if config.sampler.name == "grid" else None
+        )
         self._score = _Score(
             config.objectives, StudyRecord(config.name, config, dataset, ()).reference_point
         )
         self._durations: deque[float] = deque(maxlen=25)
-        self._spent = 0.0
+        self._spent: float = sum(t.user_attrs.get("seconds", {}).get("budget", 0) for t in trials)
+        self._spent_until = clock()  # what goes by later, with a trial running, is not in it yet
         self.complete = self._failed = self._failures_in_a_row = 0
         for trial in trials:
             if is_complete(trial):
-                seconds = sum(trial.user_attrs["seconds"].values())
-                self._spent += seconds
-                self._durations.append(seconds)
+                seconds = trial.user_attrs["seconds"]
+                self._durations.append(seconds["training"] + seconds["evaluation"])
                 self.complete += 1
                 self._score.add(trial.values)
             else:
@@ -371,6 +392,9 @@ class _Coordinator:
         self._futures: dict[Future[TrialResult], int] = {}
 
     def run(self, stop: StopSignal | None) -> Ending:
+        if self._ending(stop) is None:
+            self._executor.prepare()
+        self._report()
         try:
             while True:
                 while (ending := self._ending(stop)) is None and (
@@ -379,11 +403,11 @@ class _Coordinator:
                     self._start()
                 if not self._futures:
                     assert ending is not None
-                    self._report()
                     return ending
                 finished, _ = wait(self._futures, return_when=FIRST_COMPLETED)
                 for future in sorted(finished, key=self._futures.__getitem__):
                     self._finish(future)
+                    self._report()
         finally:
             # Nothing is left unless an exception, Ctrl-C included, is on its way. If the store is
             # what failed, the next launch finds a running trial, and does the same.
@@ -405,16 +429,27 @@ class _Coordinator:
         return None
 
     def _time_left(self, minutes: float) -> float:
-        return minutes * 60 - self._spent - (self._clock() - self._began)
+        running = self._clock() - self._spent_until if self._asked else 0.0
+        return minutes * 60 - self._spent - running
+
+    def _spend(self) -> float:
+        """Count the time up to now, when a trial ends, as spent; returns the seconds added."""
+        now = self._clock()
+        seconds, self._spent_until = now - self._spent_until, now
+        self._spent += seconds
+        return seconds
 
     def _start(self) -> None:
         planned, self._next = self._next, None
         if planned is not None:
             self._next = next(self._plan, None)
+            if self._to_come is not None:
+                self._to_come -= 1
+        if not self._asked:
+            self._spent_until = self._clock()
         asked = self._ask(planned)
         number = asked.trial.number
         self._asked[number] = asked
-        self._report()
         spec = TrialSpec(number, asked.weights, self._config.seeds.model)
         self._futures[self._executor.submit(spec)] = number
 
@@ -454,7 +489,7 @@ class _Coordinator:
         if wrong:
             self._count_failure(asked, "; ".join(wrong))
             return
-        self._write(asked, result_attributes(result))
+        self._write(asked, result_attributes(result, self._spend()))
         self._study.tell(asked.trial, values)
         del self._asked[asked.trial.number]
         self._durations.append(self._clock() - asked.began)
@@ -476,7 +511,8 @@ class _Coordinator:
             )
 
     def _fail(self, asked: _Asked, reason: str, *, retry: bool) -> None:
-        self._write(asked, {"reason": reason} | ({"retry": True} if retry else {}))
+        attributes = {"reason": reason, "seconds": {"budget": self._spend()}}
+        self._write(asked, attributes | ({"retry": True} if retry else {}))
         self._study.tell(asked.trial, state=TrialState.FAIL)
         self._asked.pop(asked.trial.number, None)
 
@@ -489,27 +525,28 @@ class _Coordinator:
         self._on_progress(
             Progress(
                 done=self.complete,
-                total=self._config.budget.trials,
-                left=self._left(),
+                total=self._total(),
                 failed=self._failed,
-                running=tuple(asked.weights for asked in self._asked.values()),
                 best=self._score.best,
                 hypervolume=self._score.hypervolume,
-                elapsed=self._clock() - self._began,
                 seconds_left=self._seconds_left(),
             )
         )
 
-    def _left(self) -> int | None:
-        total = self._config.budget.trials
-        return None if total is None else max(total - self.complete, 0)
+    def _total(self) -> int | None:
+        bounds = [self._config.budget.trials]
+        if self._to_come is not None:
+            bounds.append(self.complete + len(self._asked) + self._to_come)
+        return min((bound for bound in bounds if bound is not None), default=None)
 
     def _seconds_left(self) -> float | None:
         """Seconds to go, as if every trial took as long as the median of the last ones."""
         bounds = []
-        left = self._left()
-        if left is not None and self._durations:
-            bounds.append(left * statistics.median(self._durations) / self._executor.slots)
+        total = self._total()
+        if total is not None and self._durations:
+            bounds.append(
+                (total - self.complete) * statistics.median(self._durations) / self._executor.slots
+            )
         if self._config.budget.minutes is not None:
             bounds.append(max(self._time_left(self._config.budget.minutes), 0.0))
         return min(bounds, default=None)

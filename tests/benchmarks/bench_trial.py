@@ -117,7 +117,7 @@ def plain_trial(data: TrainingData, interactions: Interactions, as_written: bool
     train = parts[0]
     for part in parts[1:]:
         train = train.concatenate(part)
-    rows = columns(data.test.query_ids, data.test.candidate_ids, data.test.labels)
+    rows = columns(data.held_out.query_ids, data.held_out.candidate_ids, data.held_out.labels)
     test = tf.data.Dataset.from_tensor_slices(rows).batch(4096).cache()
     corpus = tf.data.Dataset.from_tensor_slices(ids(data.catalogue, interactions.candidates))
     model = PlainModel(

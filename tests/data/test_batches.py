@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sweep.config import SplitConfig, TrainingConfig
-from sweep.data.batches import Batch, Rows, TrainingData, deduplicate, load_training_data
+from sweep.data.batches import Batch, Rows, Stage, TrainingData, deduplicate, load_training_data
 from sweep.data.interactions import Interactions
+from sweep.data.split import split_rows
 from sweep.errors import DataError
 
 N = 100
@@ -37,6 +38,7 @@ def load(
     split_seed: int = 42,
     batch_seed: int = 42,
     said: list[str] | None = None,
+    stage: Stage = "search",
     **training: object,
 ) -> TrainingData:
     return load_training_data(
@@ -47,6 +49,7 @@ def load(
         batch_seed,
         cache,
         (said if said is not None else []).append,
+        stage,
     )
 
 
@@ -90,13 +93,51 @@ def test_fixed_batches_hold_every_training_row_once(tmp_path):
         )
     ]
     train, test = (
-        triples(part.query_ids, part.candidate_ids, part.labels) for part in (data.train, data.test)
+        triples(part.query_ids, part.candidate_ids, part.labels)
+        for part in (data.train, data.held_out)
     )
     interactions = make_interactions()
     assert sorted(rows) == train
     assert sorted(train + test) == triples(
         interactions.query_ids, interactions.candidate_ids, interactions.labels
     )
+
+
+WITH_VALIDATION = SplitConfig(test_fraction=0.2, validation_fraction=0.1)
+
+
+def test_the_search_holds_out_validation_rows_and_the_final_stage_test_rows(tmp_path):
+    search = load(tmp_path, split=WITH_VALIDATION)
+    final = load(tmp_path, split=WITH_VALIDATION, stage="final")
+    assert (len(search.train), len(search.held_out)) == (70, 10)
+    assert (len(final.train), len(final.held_out)) == (80, 20)
+
+    def rows(part: Rows) -> list[tuple[int, int, float]]:
+        return triples(part.query_ids, part.candidate_ids, part.labels)
+
+    assert rows(final.train) == sorted(rows(search.train) + rows(search.held_out))
+    # The test rows are those of the study without validation rows.
+    assert rows(final.held_out) == rows(load(tmp_path).held_out)
+
+
+def test_without_validation_rows_both_stages_are_one(tmp_path):
+    load(tmp_path)
+    load(tmp_path, stage="final")
+    assert len(list((tmp_path / "batches").iterdir())) == 1
+
+
+def test_test_labels_change_nothing_that_the_search_sees(tmp_path):
+    interactions = make_interactions()
+    test = split_rows(N, WITH_VALIDATION, 42).test
+    labels = interactions.labels.copy()
+    labels[test] = labels[test][::-1] + 7
+    changed = replace(interactions, labels=labels)
+    before = load(tmp_path, interactions, WITH_VALIDATION)
+    after = load(tmp_path, changed, WITH_VALIDATION)
+    for part in ("train", "held_out"):
+        for field in fields(Rows):
+            a, b = (getattr(getattr(data, part), field.name) for data in (before, after))
+            np.testing.assert_array_equal(a, b)
 
 
 def test_copies_in_the_catalogue_are_listed(tmp_path):
@@ -119,6 +160,7 @@ def test_a_second_load_maps_the_files_of_the_first(tmp_path):
     [
         {"interactions": make_interactions(seed=1)},
         {"split": SplitConfig(test_fraction=0.3)},
+        {"split": SplitConfig(validation_fraction=0.2)},
         {"split_seed": 7},
         {"batch_seed": 7},
         {"batch_size": 16},

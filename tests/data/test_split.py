@@ -22,6 +22,25 @@ def test_every_row_is_on_one_side(n: int, fraction: float, seed: int) -> None:
     assert sorted([*split.train, *split.test]) == list(range(n))
 
 
+@given(st.integers(10, 500), st.floats(0.1, 0.4), st.floats(0.1, 0.4), st.integers(0, 99))
+def test_validation_rows_are_taken_from_the_training_rows(
+    n: int, test: float, validation: float, seed: int
+) -> None:
+    config = SplitConfig(test_fraction=test, validation_fraction=validation)
+    split, without = (
+        split_rows(n, config, seed),
+        split_rows(n, SplitConfig(test_fraction=test), seed),
+    )
+    assert len(split.validation) == round(n * validation)
+    assert split.test.tolist() == without.test.tolist()
+    assert [*split.train, *split.validation] == without.train.tolist()
+
+
+def test_too_few_rows_to_validate_on_are_told() -> None:
+    with pytest.raises(DataError, match="0 to validate on"):
+        split_rows(20, SplitConfig(validation_fraction=0.01), seed=0)
+
+
 def test_a_seed_gives_one_split_and_another_seed_another() -> None:
     config = SplitConfig(test_fraction=0.25)
     one, again, other = (split_rows(1000, config, seed) for seed in (1, 1, 2))
@@ -85,7 +104,9 @@ def test_the_tutorial_split_leaves_tensorflows_random_stream_alone() -> None:
 @pytest.mark.parametrize(("n", "fraction"), [(1, 0.5), (10, 0.01), (10, 0.99)])
 def test_an_empty_side_is_refused_with_the_counts(method: str, n: int, fraction: float) -> None:
     config = SplitConfig.model_validate({"method": method, "test_fraction": fraction})
-    with pytest.raises(DataError, match=rf"test_fraction = {fraction:g} of {n} rows"):
+    with pytest.raises(
+        DataError, match=rf"test_fraction = {fraction:g} and validation_fraction = 0 of {n} rows"
+    ):
         split_rows(n, config, 0)
 
 
@@ -98,4 +119,4 @@ def test_a_split_that_loses_or_repeats_rows_cannot_be_made(
     train: list[int], test: list[int]
 ) -> None:
     with pytest.raises(DataError, match="split"):
-        Split(np.array(train, np.int64), np.array(test, np.int64))
+        Split(np.array(train, np.int64), np.array([], np.int64), np.array(test, np.int64))

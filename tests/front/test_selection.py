@@ -2,30 +2,27 @@ from __future__ import annotations
 
 import pytest
 
-from builders import OBJECTIVES, make_trial
+from builders import OBJECTIVES, make_record, make_trial, small_study
 from sweep.config import Objective
 from sweep.errors import SelectionError
-from sweep.front import Choice, parse_rule, select
+from sweep.front import Choice, choose, parse_rule
 from sweep.front.selection import Best, Bound, Knee, Numbered, metric_label
 from sweep.results import Trial
 
 TRIALS = [
-    make_trial(0, 1.00, 0.10),
-    make_trial(1, 1.10, 0.28, weights=(0.2, 0.09)),
-    make_trial(2, 1.40, 0.30),
-    make_trial(3, 1.50, 0.20),
+    *small_study(),
     make_trial(4, state="failed", reason="rmse is not a number"),
     make_trial(5, state="running"),
 ]
 
 
-def choose(text: str, trials: list[Trial] = TRIALS) -> Choice:
-    return select(parse_rule(text, OBJECTIVES), trials, OBJECTIVES)
+def pick(text: str, trials: list[Trial] = TRIALS) -> Choice:
+    return choose(make_record(trials), text)
 
 
 def refusal(text: str, trials: list[Trial] = TRIALS) -> str:
     with pytest.raises(SelectionError) as error:
-        choose(text, trials)
+        pick(text, trials)
     return str(error.value)
 
 
@@ -91,8 +88,7 @@ def test_a_wrong_rule_says_what_is_allowed(text: str, expected: str) -> None:
 
 
 def test_the_knee_is_furthest_from_the_line_between_the_ends() -> None:
-    # Scaled, trial 1 is at (0.25, 0.1): 0.65/√2 inside the line; the ends are on it.
-    choice = choose("knee")
+    choice = pick("knee")
     assert choice.trial.number == 1
     assert choice.rule == Knee()
     assert choice.reason == (
@@ -104,11 +100,43 @@ def test_the_knee_is_furthest_from_the_line_between_the_ends() -> None:
 
 def test_the_knee_does_not_depend_on_the_units_of_an_objective() -> None:
     scaled = [
-        make_trial(t.number, 1000 * t.result.metrics["rmse"], t.result.metrics["top_100_accuracy"])
+        make_trial(t.number, 1e-3 * t.result.metrics["rmse"], t.result.metrics["top_100_accuracy"])
         for t in TRIALS[:4]
         if t.result
     ]
-    assert choose("knee", scaled).trial.number == 1
+    assert pick("knee", scaled).trial.number == 1
+
+
+def test_a_member_beyond_the_reference_point_does_not_move_the_knee() -> None:
+    # RMSE counts up to 2 × 1.125. With trial 6 as an end, RMSE 1.0 … 1.4 shrinks to a tenth of the
+    # scaled axis, and accuracy decides alone: trial 1 is at (0.03, 0.11), trial 2 at (0.11, 0.01).
+    far = make_trial(6, 4.8, 0.302)
+    choice = pick("knee", [*TRIALS, far])
+    assert choice.trial.number == 1
+    assert (
+        "is the knee of the front of 4 (1 beyond the reference point left out): " in choice.reason
+    )
+    wide = (OBJECTIVES[0].model_copy(update={"reference": 4.8}), OBJECTIVES[1])
+    within = choose(make_record([*TRIALS, far], objectives=wide), "knee")
+    assert within.trial.number == 2
+    assert "is the knee of the front of 4: " in within.reason
+
+
+def test_where_every_member_is_beyond_the_reference_point_all_count() -> None:
+    strict = (OBJECTIVES[0].model_copy(update={"reference": 0.9}), OBJECTIVES[1])
+    choice = choose(make_record(TRIALS, objectives=strict), "knee")
+    assert choice.trial.number == 1
+    assert "is the knee of the front of 3: " in choice.reason
+
+
+def test_a_single_member_within_the_reference_point_is_the_knee() -> None:
+    strict = (OBJECTIVES[0], OBJECTIVES[1].model_copy(update={"reference": 0.29}))
+    choice = choose(make_record(TRIALS, objectives=strict), "knee")
+    assert choice.trial.number == 2
+    assert (
+        "is the best in both objectives (2 beyond the reference point left out): RMSE 1.4 "
+        "(0.4 above the best, trial 0)" in choice.reason
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,24 +154,24 @@ def test_the_knee_does_not_depend_on_the_units_of_an_objective() -> None:
 def test_small_straight_hollow_and_repeated_fronts_have_a_defined_knee(
     values: list[tuple[float, float]], expected: int, said: str
 ) -> None:
-    choice = choose("knee", [make_trial(i, *pair) for i, pair in enumerate(values)])
+    choice = pick("knee", [make_trial(i, *pair) for i, pair in enumerate(values)])
     assert choice.trial.number == expected
     assert said in choice.reason
 
 
 def test_the_best_in_one_metric() -> None:
-    choice = choose("min:rmse")
+    choice = pick("min:rmse")
     assert choice.trial.number == 0
     assert choice.reason == (
         "Trial 0 (rating weight 1, retrieval weight 1) has the lowest RMSE of 4 complete trials, "
         "1, with top-100 accuracy 0.1 (0.2 below the best, trial 2)."
     )
-    assert choose("max:top_100_accuracy").trial.number == 2
+    assert pick("max:top_100_accuracy").trial.number == 2
 
 
 def test_the_best_in_a_metric_that_is_no_objective_tells_both_objectives() -> None:
     trials = [*TRIALS, make_trial(6, 1.6, 0.05, metrics={"unseen_top_10_accuracy": 0.9})]
-    choice = choose("max:unseen_top_10_accuracy", trials)
+    choice = pick("max:unseen_top_10_accuracy", trials)
     assert choice.trial.number == 6
     assert "highest unseen top-10 accuracy of 5 complete trials, 0.9" in choice.reason
     assert "RMSE 1.6" in choice.reason
@@ -152,15 +180,15 @@ def test_the_best_in_a_metric_that_is_no_objective_tells_both_objectives() -> No
 
 def test_ties_go_to_the_other_objective_and_then_to_the_lower_number() -> None:
     tied = [make_trial(i, *pair) for i, pair in enumerate([(1, 0.1), (1, 0.2), (1, 0.2), (2, 0.2)])]
-    assert choose("min:rmse", tied).trial.number == 1
-    assert choose("max:top_100_accuracy", tied).trial.number == 1
-    assert choose("rmse<=5", tied).trial.number == 1
-    assert choose("knee", tied).trial.number == 1
+    assert pick("min:rmse", tied).trial.number == 1
+    assert pick("max:top_100_accuracy", tied).trial.number == 1
+    assert pick("rmse<=5", tied).trial.number == 1
+    assert pick("knee", tied).trial.number == 1
 
 
 def test_a_trial_by_its_number() -> None:
-    assert "it is on the front of 3" in choose("trial:1").reason
-    dominated = choose("trial:3")
+    assert "it is on the front of 3" in pick("trial:1").reason
+    dominated = pick("trial:3")
     assert dominated.trial.number == 3
     assert "not on the front, trial 1 is better: RMSE 1.5 (0.5 above" in dominated.reason
 
@@ -178,16 +206,16 @@ def test_a_trial_that_is_not_complete_cannot_be_chosen(text: str, expected: str)
 
 
 def test_a_bound_on_an_objective_gives_the_best_in_the_other() -> None:
-    choice = choose("rmse<=1.4")
+    choice = pick("rmse<=1.4")
     assert choice.trial.number == 2
     assert choice.reason == (
         "Trial 2 (rating weight 1, retrieval weight 1) has the best top-100 accuracy among the 3 "
         "of 4 complete trials with RMSE <= 1.4: top-100 accuracy 0.3 (the best) and RMSE 1.4 "
         "(0.4 above the best, trial 0)."
     )
-    assert choose("rmse<1.4").trial.number == 1
-    assert choose("top_100_accuracy>=0.2").trial.number == 1
-    assert choose("top_100_accuracy>0.28").trial.number == 2
+    assert pick("rmse<1.4").trial.number == 1
+    assert pick("top_100_accuracy>=0.2").trial.number == 1
+    assert pick("top_100_accuracy>0.28").trial.number == 2
 
 
 def test_a_bound_on_another_metric_gives_the_knee_of_the_trials_within_it() -> None:
@@ -197,8 +225,8 @@ def test_a_bound_on_another_metric_gives_the_knee_of_the_trials_within_it() -> N
         make_trial(2, 1.2, 0.26, metrics={"top_1_accuracy": 0.02}),
         make_trial(3, 1.4, 0.30, metrics={"top_1_accuracy": 0.03}),
     ]
-    assert choose("knee", trials).trial.number == 1
-    choice = choose("top_1_accuracy>=0.02", trials)
+    assert pick("knee", trials).trial.number == 1
+    choice = pick("top_1_accuracy>=0.02", trials)
     assert choice.trial.number == 2
     assert "among the 3 of 4 complete trials with top-1 accuracy >= 0.02" in choice.reason
     assert choice.reason.endswith("; top-1 accuracy 0.02.")
@@ -235,7 +263,7 @@ def test_examples_name_the_objectives_of_the_study() -> None:
         parse_rule("?", objectives)
     # With the objectives exchanged the ends change places, so the hollow front's answer does too.
     hollow = [make_trial(0, 1.2, 0.3), make_trial(1, 1.0, 0.1)]
-    assert select(Knee(), hollow, objectives).trial.number == 0
+    assert choose(make_record(hollow, objectives=objectives), "knee").trial.number == 0
 
 
 @pytest.mark.parametrize(

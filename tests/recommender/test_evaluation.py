@@ -36,7 +36,8 @@ def tfrs_top_k(model, data) -> list[float]:
     corpus = tf.data.Dataset.from_tensor_slices(data.catalogue).batch(7).map(model.candidate_model)
     metric = tfrs.metrics.FactorizedTopK(candidates=corpus, ks=KS)
     metric.update_state(
-        model.query_model(data.test.query_ids), model.candidate_model(data.test.candidate_ids)
+        model.query_model(data.held_out.query_ids),
+        model.candidate_model(data.held_out.candidate_ids),
     )
     return [float(value) for value in metric.result()]
 
@@ -58,7 +59,7 @@ def test_unseen_accuracy_leaves_out_training_pairs_but_never_the_positive_itself
     scores = model.query_model.embeddings.numpy() @ model.candidate_model.embeddings.numpy().T
     seen = set(zip(data.train.query_ids, data.train.candidate_ids, strict=True))
     hits = dict.fromkeys(KS, 0)
-    for query, candidate in zip(data.test.query_ids, data.test.candidate_ids, strict=True):
+    for query, candidate in zip(data.held_out.query_ids, data.held_out.candidate_ids, strict=True):
         better = sum(
             scores[query, other] > scores[query, candidate]
             for other in data.catalogue
@@ -86,10 +87,10 @@ def test_a_list_longer_than_the_catalogue_always_hits(model, data):
 
 def test_rmse_equals_keras(model, data):
     predictions = model.predict_ratings(
-        model.query_side(data.test.query_ids), model.candidate_side(data.test.candidate_ids)
+        model.query_side(data.held_out.query_ids), model.candidate_side(data.held_out.candidate_ids)
     )
     metric = tf.keras.metrics.RootMeanSquaredError()
-    metric.update_state(data.test.labels, predictions)
+    metric.update_state(data.held_out.labels, predictions)
     assert Evaluator(model, data).evaluate()["rmse"] == pytest.approx(
         float(metric.result()), rel=1e-6
     )
@@ -106,7 +107,14 @@ def test_evaluation_follows_the_model_without_tracing_again(model, data):
 
 def test_a_test_set_of_one_row_is_scored(model, data):
     one = Rows(
-        *(column[:1] for column in (data.test.query_ids, data.test.candidate_ids, data.test.labels))
+        *(
+            column[:1]
+            for column in (
+                data.held_out.query_ids,
+                data.held_out.candidate_ids,
+                data.held_out.labels,
+            )
+        )
     )
-    measured = Evaluator(model, replace(data, test=one), KS).evaluate()
+    measured = Evaluator(model, replace(data, held_out=one), KS).evaluate()
     assert measured["top_20_accuracy"] in (0.0, 1.0)

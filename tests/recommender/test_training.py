@@ -276,11 +276,11 @@ def test_three_tutorial_epochs_equal_plain_tfrs_on_movielens(movielens_data):
 
     test = [
         {
-            "user_id": tf.constant(data.test.query_ids[start : start + 4096]),
-            "movie_title": tf.constant(data.test.candidate_ids[start : start + 4096]),
-            "user_rating": tf.constant(data.test.labels[start : start + 4096]),
+            "user_id": tf.constant(data.held_out.query_ids[start : start + 4096]),
+            "movie_title": tf.constant(data.held_out.candidate_ids[start : start + 4096]),
+            "user_rating": tf.constant(data.held_out.labels[start : start + 4096]),
         }
-        for start in range(0, len(data.test), 4096)
+        for start in range(0, len(data.held_out), 4096)
     ]
     rmse, top_100 = fit(
         plain, batches(plain_batches(data)), batches(test), epochs=config.training.epochs

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from builders import make_record, make_trial, reference_trials, tutorial_trials
+from builders import make_record, make_trial, reference_trials, small_study, tutorial_trials
+from sweep.config import METRICS
 from sweep.report.page import page, script_json
 from sweep.report.summary import headline, summarise
 
@@ -29,8 +30,8 @@ class Text(HTMLParser):
             self.texts.append(data.strip())
 
 
-def figures_of(source: str) -> dict[str, Any]:
-    found = re.search(r"^const figures = (.*);$", source, flags=re.MULTILINE)
+def constant_of(source: str, name: str) -> Any:
+    found = re.search(f"^const {name} = (.*);$", source, flags=re.MULTILINE)
     assert found
     return json.loads(found[1])
 
@@ -59,7 +60,7 @@ def test_the_page_holds_all_it_needs_and_forbids_requests(source: str) -> None:
 
 
 def test_hover_shows_the_weights_and_every_metric(source: str) -> None:
-    traces = {trace.get("name"): trace for trace in figures_of(source)["front"]["data"]}
+    traces = {trace.get("name"): trace for trace in constant_of(source, "figures")["front"]["data"]}
     (hover,) = traces["equal weights"]["hovertext"]
     assert hover.startswith(
         "<b>trial 2 (equal weights)</b><br>rating weight 1<br>retrieval weight 1"
@@ -70,12 +71,8 @@ def test_hover_shows_the_weights_and_every_metric(source: str) -> None:
 
 
 def test_the_table_has_the_front_with_the_objectives_first() -> None:
-    trials = [
-        make_trial(0, 1.0, 0.1, weights=(1, 0)),
-        make_trial(1, 1.1, 0.28),
-        make_trial(2, 1.4, 0.3),
-    ]
-    source = page(summarise(make_record([*trials, make_trial(3, 1.5, 0.2)])))
+    trials = [make_trial(0, 1.0, 0.1, weights=(1, 0)), *small_study()[1:]]
+    source = page(summarise(make_record(trials)))
     rows = re.findall(r"<tr.*?</tr>", source[source.index("<thead>") : source.index("</tbody>")])
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
     assert cells[0][:6] == [
@@ -83,6 +80,43 @@ def test_the_table_has_the_front_with_the_objectives_first() -> None:
     ]  # fmt: skip
     assert cells[1][:6] == ["0", "1", "0", "∞", "1.0000", "0.1000"]
     assert [row[0] for row in cells[1:]] == ["0", "★ 1", "2"]
+
+
+def test_each_plane_of_the_weights_has_a_labelled_choice_of_every_metric(source: str) -> None:
+    elements = Text(source).elements
+    labels = {attributes["for"] for tag, attributes in elements if tag == "label"}
+    choices = [attributes["id"] for tag, attributes in elements if tag == "select"]
+    assert choices == ["metric0", "metric1"]
+    assert labels == set(choices)
+    options = [attributes for tag, attributes in elements if tag == "option"]
+    rows = [str(row) for row in range(len(METRICS))]
+    assert [option["value"] for option in options] == [*rows, *rows]
+    selected = [row for row, option in enumerate(options) if "selected" in option]
+    assert selected == [0, len(METRICS) + 1]  # the two objectives
+    assert source.count(">unseen top-5 accuracy (higher is better)</option>") == 2
+
+
+def test_the_colours_of_a_choice_are_the_metric_that_it_names(source: str) -> None:
+    colours, figures = constant_of(source, "colours"), constant_of(source, "figures")
+    titles = re.findall(r"<option[^>]*>([^<]*)</option>", source)
+    row = titles.index("unseen top-5 accuracy (higher is better)")
+    measured = [t.result.metrics["unseen_top_5_accuracy"] for t in tutorial_trials() if t.result]
+    assert colours[row]["color"] == measured
+    assert not colours[row]["reversescale"]
+    assert colours[0]["reversescale"]
+    for chosen in range(2):
+        marker = figures[f"weights{chosen}"]["data"][0]["marker"]
+        assert marker.items() >= colours[chosen].items()
+
+
+def test_members_at_the_edge_of_the_search_space_are_named_beside_the_planes() -> None:
+    trials = [make_trial(0, 1.0, 0.1, weights=(98, 1)), *small_study()[1:]]
+    texts = Text(page(summarise(make_record(trials)))).texts
+    (note,) = [text for text in texts if text.startswith("Brighter is better.")]
+    assert note.endswith(
+        "Trial 0 (rating weight 98 of at most 100) is at the edge of the search space: "
+        "a wider range may do better."
+    )
 
 
 def test_what_lies_beyond_the_axes_is_said(source: str) -> None:

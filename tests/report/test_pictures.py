@@ -9,7 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from builders import OBJECTIVES, make_record, make_trial, reference_trials, tutorial_trials
+from builders import (
+    OBJECTIVES,
+    make_record,
+    make_trial,
+    reference_trials,
+    small_study,
+    tutorial_trials,
+)
+from sweep.config import METRICS
 from sweep.report.curves import MOST, curves_figure, curves_info
 from sweep.report.hypervolume import hypervolume_figure, hypervolume_info
 from sweep.report.pareto import pareto_figure, pareto_info
@@ -17,12 +25,8 @@ from sweep.report.style import house_style, metric_title
 from sweep.report.summary import summarise
 from sweep.report.weights import weights_figure, weights_info
 
-SMALL = [
-    make_trial(0, 1.00, 0.10),
-    make_trial(1, 1.10, 0.28),
-    make_trial(2, 1.40, 0.30),
-    make_trial(3, 1.50, 0.20),
-]
+SMALL = small_study()
+RATING_ONLY, RETRIEVAL_ONLY, _ = reference_trials()
 
 
 def overlapping_labels(figure: Figure, axes: Axes) -> list[tuple[str, str]]:
@@ -125,13 +129,36 @@ def test_weights_outside_the_search_space_are_still_within_the_axes() -> None:
 
 
 def test_colours_span_the_values_near_the_front_and_say_when_they_are_clipped() -> None:
-    rmse, accuracy = weights_info(summarise(make_record(tutorial_trials()))).panels
+    rmse, accuracy, *_ = weights_info(summarise(make_record(tutorial_trials()))).panels
     assert rmse.lower_is_better
     assert rmse.clipped
     assert rmse.colour_limits[1] < 1.5 < rmse.values.max()
     assert not accuracy.lower_is_better
     assert not accuracy.clipped
     assert accuracy.colour_limits == (accuracy.values.min(), accuracy.values.max())
+
+
+def test_there_is_a_panel_for_every_metric_and_the_objectives_come_first() -> None:
+    panels = weights_info(summarise(make_record(SMALL, objectives=OBJECTIVES[::-1]))).panels
+    assert [panel.metric for panel in panels[:3]] == ["top_100_accuracy", "rmse", "top_1_accuracy"]
+    assert {panel.metric for panel in panels} == set(METRICS)
+    assert len(panels) == len(METRICS)
+    assert panels[0].values.tolist() == [0.10, 0.28, 0.30, 0.20]
+    assert panels[1].values.tolist() == [1.00, 1.10, 1.40, 1.50]
+
+
+def test_the_worst_error_that_has_a_colour_of_its_own_is_within_the_picture_of_the_front() -> None:
+    unseen = tuple(
+        OBJECTIVES[1].model_copy(update={"metric": f"unseen_top_{k}_accuracy", "reference": 0.01})
+        for k in (5, 100)
+    )
+    # Trials 0 and 1 are the front; trial 2 is far below both and rates far worse.
+    trials = [make_trial(0, 1.0, 0.2), make_trial(1, 1.1, 0.3), make_trial(2, 3.8, 0.001)]
+    panels = weights_info(summarise(make_record(trials, objectives=unseen))).panels
+    (rmse,) = [panel for panel in panels if panel.metric == "rmse"]
+    assert rmse.colour_limits == (1.0, 1.1)
+    assert rmse.clipped
+    assert [panel.metric for panel in panels if panel.clipped] == ["rmse"]
 
 
 def test_the_hypervolume_states_its_reference_point_and_marks_the_references() -> None:
@@ -189,6 +216,9 @@ def test_a_specialist_among_the_members_makes_error_and_loss_logarithmic() -> No
         [make_trial(0, 1.1, 0.0), make_trial(1, 1.1, 0.0)],
         [make_trial(0, 9.0, 0.2), make_trial(1, 8.0, 0.1)],  # all beyond the reference point
         reference_trials(),
+        [RATING_ONLY],
+        [RETRIEVAL_ONLY],
+        [RATING_ONLY, RETRIEVAL_ONLY],
         [make_trial(0, 1.1, 0.2, epochs=1), make_trial(1, 1.0, 0.1, epochs=200)],
     ],
 )

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from builders import MOVIELENS_100K, OBJECTIVES, make_record, make_trial, reference_trials
+from builders import (
+    MOVIELENS_100K,
+    OBJECTIVES,
+    make_config,
+    make_record,
+    make_trial,
+    reference_trials,
+    small_study,
+)
+from sweep.config import load_study
 from sweep.errors import SweepError
-from sweep.report.summary import counts_text, headline, protocol, summarise
+from sweep.report.summary import AtEdge, counts_text, edge_text, headline, protocol, summarise
 
-FRONT = [
-    make_trial(0, 1.00, 0.10),
-    make_trial(1, 1.10, 0.28, weights=(0.2, 0.09)),
-    make_trial(2, 1.40, 0.30),
-    make_trial(3, 1.50, 0.20),
-    make_trial(4, state="failed", reason="rmse is not a number"),
-]
+FRONT = [*small_study(), make_trial(4, state="failed", reason="rmse is not a number")]
 
 
 def test_the_headline_says_how_large_the_front_is_its_bests_and_the_knee() -> None:
@@ -61,6 +67,110 @@ def test_published_points_are_there_only_where_they_compare() -> None:
     assert summarise(other_data).published == {}
     unseen = OBJECTIVES[1].model_copy(update={"metric": "unseen_top_100_accuracy"})
     assert summarise(make_record(FRONT, objectives=(OBJECTIVES[0], unseen))).published == {}
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"dataset": {"name": "movielens/100k", "candidate": "movie_id"}},
+        {"split": {"method": "random"}},
+        {"split": {"method": "tutorial", "test_fraction": 0.1}},
+        {"seeds": {"split": 1}},
+        {"model": {"embedding_dimension": 64}},
+        {"model": {"rating_layers": [64]}},
+        {"training": {}},
+        *(
+            {"training": {"reshuffle": False, "retrieval_reduction": "sum", **change}}
+            for change in (
+                {"epochs": 4},
+                {"batch_size": 4096},
+                {"optimizer": "adam"},
+                {"learning_rate": 0.05},
+                {"reshuffle": True},
+                {"retrieval_reduction": "mean"},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_published_points_are_left_out_under_another_protocol(tables: dict) -> None:
+    assert summarise(make_record(FRONT, **tables)).published == {}
+
+
+def test_the_tutorials_columns_may_be_named() -> None:
+    columns = {"query": "user_id", "candidate": "movie_title", "label": "user_rating"}
+    record = make_record(FRONT, dataset={"name": "movielens/100k", **columns})
+    assert len(summarise(record).published) == 3
+
+
+def test_the_tutorials_study_file_is_the_tutorials_protocol() -> None:
+    tutorial = load_study(Path(__file__).parents[2] / "studies" / "tutorial.toml")
+    record = replace(make_record(FRONT), config=tutorial)
+    assert len(summarise(record).published) == 3
+
+
+def log_place(place: float) -> float:
+    """The weight at that fraction of the search space, 0.01 … 100."""
+    return 10 ** (4 * place - 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ((log_place(0.981), 1.0), [("rating_weight", "high", 100.0)]),
+        ((log_place(0.979), 1.0), []),
+        ((100.0, 1.0), [("rating_weight", "high", 100.0)]),
+        ((1.0, log_place(0.019)), [("retrieval_weight", "low", 0.01)]),
+        ((1.0, log_place(0.021)), []),
+        ((0.01, 100), [("rating_weight", "low", 0.01), ("retrieval_weight", "high", 100.0)]),
+        ((1.0, 0.0), []),  # 0 is outside every search space, not at its edge
+        ((0.0, 1.0), []),
+        ((1000.0, 1.0), []),
+    ],
+)
+def test_a_member_of_the_front_within_two_percent_of_a_bound_is_at_the_edge(
+    weights: tuple[float, float], expected: list
+) -> None:
+    found = summarise(make_record([make_trial(7, weights=weights)])).at_edge
+    assert [(at.weight, at.bound, at.limit) for at in found] == expected
+    assert {at.trial for at in found} <= {7}
+
+
+@pytest.mark.parametrize(("value", "at_edge"), [(99.0, True), (97.9, False), (3.1, False)])
+def test_a_linear_range_is_measured_linearly(value: float, at_edge: bool) -> None:
+    linear = {"low": 1.0, "high": 100.0, "log": False}
+    log = make_config().search_space.retrieval_weight.model_dump()
+    space = {"rating_weight": linear, "retrieval_weight": log}
+    record = make_record([make_trial(0, weights=(value, 1.0))], search_space=space)
+    assert bool(summarise(record).at_edge) is at_edge
+
+
+def test_a_dominated_trial_at_the_edge_is_not_mentioned() -> None:
+    trials = [*FRONT, make_trial(5, 1.6, 0.1, weights=(100, 1))]
+    assert summarise(make_record(trials)).at_edge == ()
+
+
+def test_the_headline_says_that_the_knee_is_at_the_edge() -> None:
+    trials = [make_trial(39, 1.0, 0.3, weights=(98, 0.4))]
+    assert headline(summarise(make_record(trials)))[2] == (
+        "Trial 39 (rating weight 98 of at most 100) is at the edge of the search space: "
+        "a wider range may do better."
+    )
+
+
+def test_several_trials_at_the_edge_are_one_sentence() -> None:
+    found = [
+        AtEdge(3, "rating_weight", 98.0, "high", 100.0),
+        AtEdge(3, "retrieval_weight", 0.0101, "low", 0.01),
+        AtEdge(5, "rating_weight", 99.0, "high", 100.0),
+        AtEdge(8, "rating_weight", 0.01, "low", 0.01),
+    ]
+    assert edge_text(found) == (
+        "Trials 3 (rating weight 98 of at most 100, retrieval weight 0.0101 of at least 0.01), "
+        "5 (rating weight 99 of at most 100) and 8 (rating weight 0.01 of at least 0.01) "
+        "are at the edge of the search space: a wider range may do better."
+    )
+    assert edge_text([]) == ""
 
 
 def test_the_protocol_tells_rows_and_that_the_search_sees_the_test_rows() -> None:

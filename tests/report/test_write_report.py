@@ -5,12 +5,13 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib
 import pytest
 
-from builders import make_record, make_trial, tutorial_trials
+from builders import make_record, make_trial, reference_trials, tutorial_trials
 from sweep.errors import SweepError
 from sweep.front import hypervolume, minimised, objective_values
 from sweep.report import front_records, write_report
@@ -100,6 +101,7 @@ def test_the_document_is_strict_json_with_everything_about_the_front(report: Pat
     assert document["references"]["rating only"]["retrieval_weight"] == 0
     assert document["published"]["equal weights"] == {"rmse": 1.131, "top_100_accuracy": 0.235}
     assert document["knee"]["trial"] in [member["trial"] for member in document["front"]]
+    assert document["at_edge"] == [asdict(found) for found in summarise(record).at_edge]
     assert document["knee"]["reason"].startswith(f"Trial {document['knee']['trial']} (")
     objectives = record.config.objectives
     assert document["hypervolume"] == pytest.approx(
@@ -124,6 +126,63 @@ def test_one_complete_trial_is_enough(tmp_path: Path, dataset: str) -> None:
     assert {path.name for path in written} == FILES
 
 
+@pytest.mark.parametrize("names", [["rating only"], ["retrieval only"], None])
+def test_a_weight_that_is_0_in_every_trial_can_be_reported(
+    tmp_path: Path, names: list[str] | None
+) -> None:
+    trials = [t for t in reference_trials()[:2] if names is None or t.reference in names]
+    write_report(make_record([*trials, make_trial(5, state="failed")]), tmp_path, quiet)
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert list(document["references"]) == (names or ["rating only", "retrieval only"])
+
+
+def test_the_document_names_the_members_at_the_edge_of_the_search_space(tmp_path: Path) -> None:
+    write_report(make_record([make_trial(39, weights=(98, 0.4))]), tmp_path, quiet)
+    assert json.loads((tmp_path / "report.json").read_text())["at_edge"] == [
+        {
+            "trial": 39,
+            "weight": "rating_weight",
+            "value": 98,
+            "bound": "high",
+            "limit": 100,
+        }
+    ]
+
+
+def test_a_picture_that_fails_leaves_an_earlier_report_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trials.csv").write_text("an earlier report")
+
+    def fail(_: object) -> str:
+        raise RuntimeError("the page cannot be made")
+
+    monkeypatch.setattr("sweep.report.page.page", fail)
+    with pytest.raises(RuntimeError, match="the page cannot be made"):
+        write_report(make_record([make_trial(0)]), tmp_path, quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["trials.csv"]
+    assert (tmp_path / "trials.csv").read_text() == "an earlier report"
+
+
+def test_a_file_that_cannot_be_written_is_a_clear_error_and_leaves_an_earlier_report(
+    tmp_path: Path,
+) -> None:
+    resource = pytest.importorskip("resource")
+    (tmp_path / "trials.csv").write_text("an earlier report")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The page is larger than this, so the system refuses its end, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        with pytest.raises(SweepError, match="the report cannot be written there") as error:
+            write_report(make_record([make_trial(0)]), tmp_path, quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(error.value).startswith(f"{tmp_path}: ")
+    assert "choose another folder, or make room" in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["trials.csv"]
+    assert (tmp_path / "trials.csv").read_text() == "an earlier report"
+
+
 def test_a_study_without_complete_trials_writes_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "report"
     with pytest.raises(SweepError, match="no complete trial to report"):
@@ -133,8 +192,12 @@ def test_a_study_without_complete_trials_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(SweepError, match="the report cannot be written there"):
+    with pytest.raises(
+        SweepError, match=r"taken: .* \(it is a file, not a folder\); choose another"
+    ):
         write_report(make_record([make_trial(0)]), tmp_path / "taken", quiet)
+    with pytest.raises(SweepError, match=r"below: .* \(Not a directory\); choose another folder"):
+        write_report(make_record([make_trial(0)]), tmp_path / "taken" / "below", quiet)
 
 
 def test_the_users_matplotlib_settings_do_not_change_the_pictures() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage
@@ -58,8 +62,22 @@ def run(
     **options: Any,
 ) -> StudyRecord:
     dataset = options.pop("dataset", MOVIELENS_100K)
-    with InProcessExecutor(train) as executor:
+    prepare = options.pop("prepare", lambda: None)
+    with InProcessExecutor(train, prepare) as executor:
         return run_study(config, storage, executor, dataset, **options)
+
+
+def start_python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Another process that can import what tests can; its output and errors are pipes."""
+    tests = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(tests), str(tests / "search")])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
 
 
 def pairs(record: StudyRecord) -> list[tuple[float, float]]:

@@ -24,6 +24,15 @@ def test_training_in_process_is_done_when_submitted() -> None:
         assert future.result() is result
 
 
+def test_what_is_to_be_prepared_is_done_when_asked_and_not_before() -> None:
+    calls = []
+    with InProcessExecutor(lambda *_: TrialResult({}, (), 1, 1), lambda: calls.append(1)) as ready:
+        assert calls == []
+        ready.prepare()
+        ready.submit(TrialSpec(0, WEIGHTS, seed=0))
+    assert calls == [1]
+
+
 @pytest.mark.parametrize("error", [TrainingError("diverged"), KeyboardInterrupt()])
 def test_what_training_raises_waits_in_the_future(error: BaseException) -> None:
     def train(*_: object) -> TrialResult:

@@ -4,13 +4,11 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from null_training import pairs, run, small_study
+from null_training import pairs, run, small_study, start_python
 
 from sweep.results import REFERENCES
 from sweep.search.storage import load_study_record, open_storage
@@ -36,17 +34,10 @@ run(
 def test_a_study_killed_again_and_again_ends_with_exactly_what_was_asked(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     generator = random.Random(0)
-    tests = Path(__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), str(tests / "search")])}
     kept: dict[int, object] = {}
     complete = 0
     for after in (0, 1, 3, 5, 9):
-        with subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, url],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        ) as process:
+        with start_python(LAUNCH, url) as process:
             assert process.stdout is not None
             for _ in range(after + 1):  # the first line comes before the first trial
                 assert process.stdout.readline()

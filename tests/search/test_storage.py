@@ -11,10 +11,17 @@ import optuna
 import pytest
 from null_training import null_result, null_train, run, small_study
 
-from builders import MOVIELENS_100K
+from builders import MOVIELENS_100K, make_config
+from sweep.config import METRICS
 from sweep.errors import StorageError, StudyNotFoundError
-from sweep.results import LossWeights, TrialResult
-from sweep.search.storage import list_studies, load_study_record, open_storage, storage_url
+from sweep.results import Epoch, LossWeights, TrialResult
+from sweep.search.storage import (
+    list_studies,
+    load_study_record,
+    open_storage,
+    result_attributes,
+    storage_url,
+)
 
 
 def sqlite_url(folder: Path, name: str = "s.db") -> str:
@@ -168,7 +175,7 @@ def test_a_store_is_one_file_again_after_a_launch(tmp_path: Path) -> None:
     seen = set()
     storage = open_storage(sqlite_url(tmp_path))
     run(small_study(4), storage, on_progress=lambda _: seen.update(os.listdir(tmp_path)))  # noqa: PTH208
-    assert seen == {"s.db", "s.db-wal", "s.db-shm"}
+    assert seen == {"s.db", "s.db-wal", "s.db-shm", "s.db.small.lock"}
     assert os.listdir(tmp_path) == ["s.db"]  # noqa: PTH208
 
 
@@ -192,6 +199,12 @@ def test_a_study_is_read_back_as_it_was_recorded(tmp_path: Path) -> None:
         assert trial.finished is not None
         assert trial.started.tzinfo is not None
         assert trial.started <= trial.finished
+
+
+def test_a_long_history_fits_what_mysql_holds_in_an_attribute() -> None:
+    epochs = [Epoch(i, 1 / i, 2 / i, dict.fromkeys(METRICS, 1 / (i + 3))) for i in range(1, 201)]
+    attributes = result_attributes(TrialResult({}, tuple(epochs), 1, 1), 1)
+    assert len(json.dumps(attributes["history"])) < 2**16
 
 
 def test_studies_are_listed_with_counts_and_bests(tmp_path: Path) -> None:
@@ -233,9 +246,32 @@ def test_a_study_of_another_program_is_refused(tmp_path: Path) -> None:
 def test_a_study_of_a_newer_sweep_is_refused(tmp_path: Path) -> None:
     storage = open_storage(sqlite_url(tmp_path))
     run(small_study(3), storage)
-    optuna.load_study(study_name="small", storage=storage).set_user_attr("sweep_schema", 2)
-    with pytest.raises(StorageError, match="has layout 2, this sweep reads 1"):
+    optuna.load_study(study_name="small", storage=storage).set_user_attr("sweep_schema", 9)
+    remedies = "install the version of sweep.*or launch under another name.*or remove it with"
+    with pytest.raises(StorageError, match=f"has layout 9, this sweep reads 2; {remedies}"):
         load_study_record(storage, "small")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("sweep_schema", 9, "has layout 9"),
+        ("config", {"name": "small"}, "cannot be read by this version"),
+        ("dataset", {"size": 3}, "cannot be read by this version"),
+    ],
+)
+def test_a_study_that_cannot_be_read_is_listed_with_its_problem_among_the_others(
+    tmp_path: Path, attribute: str, value: object, words: str
+) -> None:
+    storage = open_storage(sqlite_url(tmp_path))
+    run(small_study(4), storage)
+    run(make_config("well", budget={"trials": 3}), storage)
+    optuna.load_study(study_name="small", storage=storage).set_user_attr(attribute, value)
+    small, well = list_studies(storage)
+    assert (small.name, small.complete, small.asked, small.best) == ("small", 4, None, {})
+    assert small.problem is not None
+    assert words in small.problem
+    assert (well.name, well.complete, well.asked, well.problem) == ("well", 3, 3, None)
 
 
 def test_a_trial_told_by_hand_does_not_count_as_complete(tmp_path: Path) -> None:
@@ -264,8 +300,12 @@ def test_optuna_reads_a_study_as_any_other(tmp_path: Path) -> None:
     result = null_train(LossWeights(**searched.params), 0)
     assert searched.values == [result.metrics["rmse"], result.metrics["top_100_accuracy"]]
     assert searched.user_attrs["metrics"] == result.metrics
-    assert searched.user_attrs["seconds"] == {"training": 1.25, "evaluation": 0.25}
-    assert [epoch["epoch"] for epoch in searched.user_attrs["history"]] == [1, 2]
+    seconds = searched.user_attrs["seconds"]
+    assert (seconds["training"], seconds["evaluation"]) == (1.25, 0.25)
+    assert 0 < seconds["budget"] < 10
+    history = searched.user_attrs["history"]
+    assert history["epoch"] == [1, 2]
+    assert history["metrics"]["rmse"] == [result.metrics["rmse"]] * 2
     assert {t.number for t in study.best_trials} <= {t.number for t in record.complete}
     assert len(study.trials_dataframe()) == 6
 

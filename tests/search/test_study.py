@@ -7,8 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import optuna
 import pytest
@@ -19,7 +18,7 @@ from sweep.config import StudyConfig
 from sweep.errors import IncomparableStudyError, StorageError, TrainingError
 from sweep.front.pareto import hypervolume, objective_values
 from sweep.results import REFERENCES, LossWeights, StudyRecord, TrialResult
-from sweep.search.executors import TrialSpec
+from sweep.search.executors import Executor, TrialSpec
 from sweep.search.storage import load_study_record, open_storage
 from sweep.search.study import Progress, run_study
 
@@ -72,18 +71,29 @@ def test_trials_is_the_total_and_a_second_launch_does_what_is_left(
     ]
 
 
-@pytest.mark.parametrize("trials", [7, 4])
+@pytest.mark.parametrize(
+    ("trials", "words"),
+    [
+        (7, "is already complete: nothing to train; to go on, raise its budget"),
+        (
+            4,
+            "has 7 complete trials, more than the 4 asked: nothing to train; to go on, "
+            "ask for more than 7",
+        ),
+    ],
+)
 def test_a_complete_study_trains_nothing_and_says_so(
-    memory: optuna.storages.BaseStorage, trials: int
+    memory: optuna.storages.BaseStorage, trials: int, words: str
 ) -> None:
     run(small_study(7), memory)
     train = Counter()
     said: list[str] = []
-    record = run(small_study(trials), memory, train, say=said.append)
+    seen: list[Progress] = []
+    record = run(small_study(trials), memory, train, say=said.append, on_progress=seen.append)
     assert (train.calls, len(record.complete)) == (0, 7)
-    assert said[-1] == (
-        "Study 'small' is already complete: nothing to train; to go on, raise its budget"
-    )
+    assert said[-1] == f"Study 'small' {words}"
+    assert [(p.done, p.total, p.seconds_left) for p in seen] == [(7, 7, 0.0)]
+    assert load_study_record(memory, "small").config.budget.trials == 7
 
 
 def test_a_budget_below_the_references_trains_the_first_of_them(
@@ -100,23 +110,110 @@ class FakeClock:
         return self.now
 
 
-def test_minutes_count_this_launch_and_the_trials_of_earlier_ones(
+def test_minutes_count_trials_of_all_launches_and_nothing_else(
     memory: optuna.storages.BaseStorage,
 ) -> None:
     clock = FakeClock()
 
+    def prepare() -> None:
+        clock.now += 500
+
     def train(weights: LossWeights, _: int) -> TrialResult:
         clock.now += 30
-        return replace(null_result(weights), training_seconds=25.0, evaluation_seconds=5.0)
+        # Less than it took, as starting and saving are neither training nor evaluation.
+        return replace(null_result(weights), training_seconds=12.0, evaluation_seconds=5.0)
 
-    one_minute = small_study(budget={"minutes": 1.2})
-    assert len(run(one_minute, memory, train, clock=clock).complete) == 3  # at 0, 30, 60 s; not 90
-    clock.now += 1e6  # time between launches is nobody's
-    assert len(run(one_minute, memory, train, clock=clock).complete) == 3
-    three_minutes = small_study(budget={"minutes": 3.2})
-    assert len(run(three_minutes, memory, train, clock=clock).complete) == 7
-    both = small_study(budget={"minutes": 60, "trials": 8})
-    assert len(run(both, memory, train, clock=clock).complete) == 8
+    def launch(**budget: float) -> int:
+        clock.now += 1e6  # time between launches is nobody's
+        config = small_study(budget=budget)
+        return len(run(config, memory, train, prepare=prepare, clock=clock).complete)
+
+    assert launch(minutes=1.2) == 3  # at 0, 30, 60 s; not at 90
+    assert launch(minutes=1.2) == 3
+    assert launch(minutes=1.5) == 3
+    assert launch(minutes=3.2) == 7
+    assert launch(minutes=60, trials=8) == 8
+
+
+def test_minutes_count_failed_and_interrupted_trials(memory: optuna.storages.BaseStorage) -> None:
+    clock = FakeClock()
+
+    def taking(seconds: float, error: BaseException) -> Callable[[LossWeights], TrialResult]:
+        def train(_: LossWeights) -> TrialResult:
+            clock.now += seconds
+            raise error
+
+        return train
+
+    config = small_study(budget={"minutes": 1})
+    train = Counter(
+        at_1=taking(25, TrainingError("diverged")), at_2=taking(35, KeyboardInterrupt())
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(config, memory, train, clock=clock)
+    assert states(run(config, memory, train, clock=clock)) == ["failed", "failed"]
+    assert train.calls == 2
+
+
+# Getting ready
+
+
+def test_it_gets_ready_once_and_only_if_there_is_something_to_train(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    calls: list[str] = []
+
+    def train(weights: LossWeights, _: int) -> TrialResult:
+        calls.append("train")
+        return null_result(weights)
+
+    for trials in (2, 2, 3):
+        run(
+            small_study(trials),
+            memory,
+            train,
+            prepare=lambda: calls.append("prepare"),
+            on_progress=lambda progress: calls.append(f"{progress.done} done"),
+        )
+    assert calls == [
+        *("prepare", "0 done", "train", "1 done", "train", "2 done"),
+        "2 done",
+        *("prepare", "2 done", "train", "3 done"),
+    ]
+
+
+def test_getting_ready_counts_for_no_trial(memory: optuna.storages.BaseStorage) -> None:
+    clock = FakeClock()
+
+    def prepare() -> None:
+        clock.now += 100
+
+    def train(weights: LossWeights, _: int) -> TrialResult:
+        clock.now += 2
+        return null_result(weights)
+
+    seen: list[Progress] = []
+    run(small_study(4), memory, train, prepare=prepare, clock=clock, on_progress=seen.append)
+    assert [p.seconds_left for p in seen] == [None, 6.0, 4.0, 2.0, 0.0]
+    trials = optuna.load_study(study_name="small", storage=memory).trials
+    assert [trial.user_attrs["seconds"]["budget"] for trial in trials] == [2.0] * 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ImportError("no TensorFlow")])
+def test_nothing_is_recorded_if_getting_ready_ends_in_an_error(
+    memory: optuna.storages.BaseStorage, error: BaseException
+) -> None:
+    def prepare() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        run(small_study(4), memory, prepare=prepare)
+    assert load_study_record(memory, "small").trials == ()
+
+
+def test_a_stop_while_getting_ready_begins_no_trial(memory: optuna.storages.BaseStorage) -> None:
+    stop = threading.Event()
+    assert run(small_study(4), memory, prepare=stop.set, stop=stop).trials == ()
 
 
 def test_a_stop_finishes_what_runs_and_begins_no_other(memory: optuna.storages.BaseStorage) -> None:
@@ -222,7 +319,7 @@ def test_an_interrupt_between_trials_loses_nothing(memory: optuna.storages.BaseS
 
     with pytest.raises(KeyboardInterrupt):
         run(small_study(8), memory, on_progress=on_progress)
-    assert states(load_study_record(memory, "small")) == ["complete"] * 5 + ["failed"]
+    assert states(load_study_record(memory, "small")) == ["complete"] * 5
     assert len(run(small_study(8), memory).complete) == 8
 
 
@@ -269,6 +366,34 @@ def test_a_trial_ended_by_another_process_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="another process has ended a trial"):
         run(small_study(8), open_storage(url), Counter(at_5=meddling))
     assert len(run(small_study(8), open_storage(url)).complete) == 8
+
+
+def test_a_trial_that_another_launch_began_stops_this_one(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    def meddling(weights: LossWeights) -> TrialResult:
+        optuna.load_study(study_name="small", storage=memory).ask()
+        return null_result(weights)
+
+    train = Counter(at_5=meddling)
+    with pytest.raises(StorageError, match=r"'small' has 6 trials, this launch knows 5: another"):
+        run(small_study(8), memory, train)
+    assert train.calls == 5
+    assert states(load_study_record(memory, "small")) == ["complete"] * 5 + ["running", "failed"]
+    assert len(run(small_study(8), memory).complete) == 8
+
+
+def test_of_two_launches_without_a_lock_one_goes_on_and_the_other_says_why_not(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    def launching(weights: LossWeights) -> TrialResult:
+        assert len(run(small_study(8), memory).complete) == 8
+        return null_result(weights)
+
+    with pytest.raises(StorageError, match="another process has ended a trial"):
+        run(small_study(8), memory, Counter(at_5=launching))
+    record = load_study_record(memory, "small")
+    assert (len(record.complete), len(set(pairs(record)))) == (8, 8)
 
 
 # What may change
@@ -396,13 +521,9 @@ def test_progress_counts_and_scores_like_the_record(memory: optuna.storages.Base
     record = run(config, memory, train, on_progress=seen.append, clock=clock)
     assert [p.done for p in seen] == [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
     assert [p.failed for p in seen] == [0] * 6 + [1] * 6
-    assert [p.left for p in seen] == [10 - p.done for p in seen]
     assert {p.total for p in seen} == {10}
-    assert [p.elapsed for p in seen] == [2.0 * i for i in range(12)]
     assert seen[0].seconds_left is None
     assert [p.seconds_left for p in seen[1:]] == [2.0 * (10 - p.done) for p in seen[1:]]
-    running = [weights for p in seen for weights in p.running]
-    assert running == [trial.weights for trial in record.trials]
     for progress in seen:
         done = record.complete[: progress.done]
         if done:
@@ -424,15 +545,33 @@ def test_progress_of_a_resumed_study_starts_where_it_stopped(
     run(small_study(6), memory, on_progress=last.append)
     seen: list[Progress] = []
     run(small_study(8), memory, on_progress=seen.append)
-    assert (seen[0].done, seen[0].left) == (6, 2)
+    assert (seen[0].done, seen[0].total) == (6, 8)
     assert (seen[0].best, seen[0].hypervolume) == (last[-1].best, last[-1].hypervolume)
     assert seen[0].seconds_left == 2 * 1.5  # as long as the stored trials took
+
+
+@pytest.mark.parametrize("budget", [{"trials": 30}, {"minutes": 1e6}, {"trials": 6}])
+def test_progress_counts_no_trial_that_the_grid_does_not_have(
+    memory: optuna.storages.BaseStorage, budget: dict[str, float]
+) -> None:
+    seen: list[Progress] = []
+    train = Counter(at_5=raising(TrainingError("diverged")))
+    config = small_study(budget=budget, sampler="grid")
+    run(config, memory, train, on_progress=seen.append)
+    if budget == {"trials": 6}:
+        assert [p.total for p in seen] == [6] * 8
+    else:  # 3 references and 4 × 4 points, of which the second fails
+        assert [p.total for p in seen] == [19] * 5 + [18] * 15
+        assert (seen[-1].done, seen[-1].failed) == (18, 1)
+    again: list[Progress] = []
+    run(config, memory, train, on_progress=again.append)
+    assert [(p.done, p.total) for p in again] == [(seen[-1].done, seen[-1].done)]
 
 
 # Several at a time
 
 
-class ThreadExecutor:
+class ThreadExecutor(Executor):
     """Trains in threads, to see that the coordinator does not count on one trial at a time."""
 
     def __init__(self, slots: int) -> None:
@@ -442,6 +581,9 @@ class ThreadExecutor:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(slots + 3)
         self._together = threading.Barrier(slots, timeout=20)
+
+    def prepare(self) -> None:
+        assert not self._together.n_waiting
 
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
         return self._pool.submit(self._train, spec)
@@ -461,17 +603,6 @@ class ThreadExecutor:
 
     def close(self) -> None:
         self._pool.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc", "grid"])

@@ -1,0 +1,71 @@
+"""One process at a time: a lock on a file, which the system drops when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from sweep.errors import StorageError
+
+
+@contextmanager
+def exclusive(path: Path, what: str, advice: str, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock that a file stands for; the file is made for this, and removed at the end.
+
+    A process that is killed leaves the file behind, without the lock. While it is held, the file
+    says by whom and since when.
+
+    Args:
+        path: the lock file, on a local disk.
+        what: what is locked, as an error begins.
+        advice: what to do about an error.
+        patience: seconds to wait for another holder to let go.
+
+    Raises:
+        StorageError: another process, or another thread of this one, holds the lock; or there can
+            be no such file here.
+    """
+    deadline = time.monotonic() + patience
+    try:
+        while (descriptor := _take(path)) is None:
+            if time.monotonic() >= deadline:
+                holder = path.read_text(encoding="utf-8") if path.exists() else ""
+                raise StorageError(f"{what} by {holder or 'another process'}; {advice}")
+            time.sleep(0.02)  # the system's own wait has no end
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be locked ({error.strerror}); keep the store on a local disk, in a "
+            "directory that you may write in"
+        ) from None
+    try:
+        since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        who = f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
+        os.pwrite(descriptor, who, 0)
+        os.truncate(descriptor, len(who))
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before the lock is dropped: then it is still ours
+        os.close(descriptor)
+
+
+def _take(path: Path) -> int | None:
+    """The descriptor of the locked file; None if it is locked by another."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        # A holder that ended in between has removed the file; a lock on it would keep nobody out.
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)

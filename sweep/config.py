@@ -273,7 +273,10 @@ class SamplerConfig(Section):
 
 
 class BudgetConfig(Section):
-    """When the study is complete: a total number of trials, a time, or whichever comes first."""
+    """When the study is complete: a total number of trials, a time, or whichever comes first.
+
+    `minutes` counts the time in which trials train, over all launches of the study.
+    """
 
     trials: int | None = Field(default=None, ge=1, le=10_000_000)
     minutes: float | None = Field(default=None, gt=0, le=1e6)

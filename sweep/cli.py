@@ -6,12 +6,13 @@ inside the command that needs it, so that `sweep --help` answers at once.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ import typer
 from sweep.errors import ConfigError, ExportError, SweepError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from sweep.config import Objective
@@ -399,6 +401,8 @@ def _front_table(record: StudyRecord) -> Table:
 
 
 def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
+    from sweep.front.selection import metric_label
+
     objectives = [objective.metric for objective in record.config.objectives]
     others = [
         m for m in ("rmse", "top_100_accuracy", "unseen_top_100_accuracy") if m not in objectives
@@ -410,9 +414,9 @@ def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
     table = _table(
         title,
         "trial",
-        "rating_weight",
-        "retrieval_weight",
-        *(metric + arrows.get(metric, "") for metric in metrics),
+        "rating weight",
+        "retrieval weight",
+        *(metric_label(metric) + arrows.get(metric, "") for metric in metrics),
         "",
     )
     for trial in trials:
@@ -430,9 +434,13 @@ def _table(title: str, *columns: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, title_style="bold")
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # A heading may wrap between its words, never within one.
+        longest = max(map(len, column.split()), default=0)
+        table.add_column(column, overflow="fold", min_width=longest)
     return table
 
 
@@ -444,10 +452,16 @@ def _print(renderable: object) -> None:
     console.print(renderable)
 
 
-def _say(message: str) -> None:
+@functools.cache
+def _console() -> Console:
+    """The one console for people: what is said goes above the live line only if both share it."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(message)
+    return Console(stderr=True, highlight=False)
+
+
+def _say(message: str) -> None:
+    _console().print(message, markup=False, soft_wrap=True)
 
 
 def _print_json(value: object) -> None:
@@ -497,42 +511,49 @@ def _this_command() -> str:
 
 
 @contextmanager
-def _progress_line(objectives: tuple[Objective, ...]) -> Iterator[Any]:
-    """A live line on a terminal; elsewhere a plain line after every trial."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+def _progress_line(
+    objectives: tuple[Objective, ...],
+) -> Iterator[Callable[[Progress], None]]:
+    """A live bar and line on a terminal; elsewhere a plain line after every trial."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
 
-    console = Console(stderr=True, highlight=False)
+    def pace(progress: Progress) -> str:
+        left = _duration(progress.seconds_left) if progress.seconds_left is not None else "?"
+        return f"{left} left · {progress.failed} failed"
 
-    def words(progress: Any) -> str:
-        best = ", ".join(
+    def best(progress: Progress) -> str:
+        values = ", ".join(
             f"{objective.metric} {progress.best[objective.metric]:.4f}"
             for objective in objectives
             if objective.metric in progress.best
         )
-        left = _duration(progress.seconds_left) if progress.seconds_left is not None else "?"
-        volume = f"{progress.hypervolume:.4f}"
-        return f"{left} left · {progress.failed} failed · best {best or '–'} · hypervolume {volume}"
+        return f"best {values or '–'} · hypervolume {progress.hypervolume:.4f}"
 
-    if not console.is_terminal:
+    if not _console().is_terminal:
 
-        def on_plain(progress: Any) -> None:
+        def on_plain(progress: Progress) -> None:
             total = f"/{progress.total}" if progress.total else ""
-            console.print(f"trial {progress.done}{total} · {words(progress)}", soft_wrap=True)
+            _say(f"trial {progress.done}{total} · {pace(progress)} · {best(progress)}")
 
         yield on_plain
         return
-    with Progress(
+    bar = Bar(
         TextColumn("trials"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}"),
-        console=console,
-    ) as line:
-        task = line.add_task("trials", total=None, words="")
+        TextColumn("{task.description}"),
+    )
+    task = bar.add_task("", total=None)
+    with Live(console=_console()) as live:
 
-        def on_live(progress: Any) -> None:
-            line.update(task, completed=progress.done, total=progress.total, words=words(progress))
+        def on_live(progress: Progress) -> None:
+            bar.update(
+                task, completed=progress.done, total=progress.total, description=pace(progress)
+            )
+            live.update(Group(bar, best(progress)))
 
         yield on_live
 

@@ -69,7 +69,7 @@ def launch(
         storage: an Optuna storage URL.
         cache: folder for prepared data; the user's cache folder by default.
         say: told of every stage.
-        on_progress: told after every trial.
+        on_progress: told before the first trial, and after every trial.
         stop: a `threading.Event` or the like; once it is set, the running trial is finished and
             recorded, and no other begins.
 
@@ -82,6 +82,7 @@ def launch(
 
     store = open_storage(storage)
     interactions, data = prepare(config, cache or cache_directory(), say)
+    say(repr(interactions))
 
     @functools.cache
     def trainer() -> Trainer:

@@ -106,6 +106,8 @@ def test_launch_trains_the_asked_trials_and_says_what_to_do_next(run):
 
 def test_progress_tells_trials_time_best_and_hypervolume(run):
     ran = run("launch", "small.toml", "--trials", "4", "--storage", "sqlite:///progress.db")
+    assert "1,000 interactions, 40 queries, 30 candidates" in ran.err
+    assert "repeated pairs" in ran.err
     assert "trial 4/4" in ran.err
     assert "left" in ran.err
     assert "best rmse " in ran.err

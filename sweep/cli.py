@@ -38,10 +38,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find the loss weights of a multi-task recommender.\n\n"
-    "[bold]sweep launch studies/tutorial.toml[/]   train every trial of a study\n\n"
-    "[bold]sweep front tutorial[/]                 the Pareto front as a table\n\n"
-    "[bold]sweep report tutorial[/]                plots and tables in reports/tutorial/\n\n"
-    "[bold]sweep export tutorial --pick knee --output best.json[/]",
+    "[bold]sweep launch studies/tutorial.toml[/]  train every trial of a study\n\n"
+    "[bold]sweep list[/]                          the studies there are\n\n"
+    "[bold]sweep front tutorial[/]                the Pareto front as a table\n\n"
+    "[bold]sweep report tutorial[/]               plots and tables in reports/tutorial/\n\n"
+    "[bold]sweep export tutorial --pick knee --output best.json --model model[/]\n\n"
+    "[bold]sweep predict model --user 42 --top 10[/]",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at a dataset, or fetch and encode it.")
 app.add_typer(data_app, name="data")
@@ -64,7 +66,10 @@ def launch(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
     trials: Annotated[
         int | None,
-        typer.Option(help="Total number of trials, in place of the file's budget.trials."),
+        typer.Option(
+            help="Total number of complete trials, those of earlier launches included, in place "
+            "of the file's budget.trials."
+        ),
     ] = None,
     storage: StorageOption = None,
     overrides: Annotated[
@@ -246,12 +251,16 @@ def export(
     model: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Also train the trial again and write a TensorFlow SavedModel."
+            metavar="DIR",
+            help="A new folder: train the trial again and write a TensorFlow SavedModel.",
         ),
     ] = None,
     storage: StorageOption = None,
 ) -> None:
     """Choose a trial by a rule, and write its weights with all that is needed to use them.
+
+    Where the study has validation rows, the trial is also trained again on training and validation
+    rows together, and scored on the test rows. An existing FILE is replaced.
 
     [dim]Examples:[/]
 
@@ -294,10 +303,13 @@ def predict(
         ),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(metavar="N", help="Recommend this many, best first.")
+        int | None, typer.Option(metavar="N", help="Recommend this many, at most 100, best first.")
     ] = None,
     seen: Annotated[
-        bool, typer.Option("--seen", help="Let candidates of the training rows be recommended too.")
+        bool,
+        typer.Option(
+            "--seen", help="Let what this user has in the training rows be recommended too."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -535,7 +547,7 @@ def _progress_line(
             for objective in objectives
             if objective.metric in progress.best
         )
-        return f"best {values or '–'} · hypervolume {progress.hypervolume:.4f}"
+        return f"best of each: {values or '–'} · hypervolume {progress.hypervolume:.4f}"
 
     if not _console().is_terminal:
 

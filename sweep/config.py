@@ -42,6 +42,12 @@ candidate is among the K best-scored of all candidates, as in the tutorial; `uns
 leaves out the candidates that the query has in the training rows.
 """
 
+
+def list_length(metric: str) -> int | None:
+    """The K of a top-K metric; None for another metric."""
+    return next((k for k in KS if metric.endswith(f"top_{k}_accuracy")), None)
+
+
 MOVIELENS: tuple[str, ...] = (
     "movielens/100k",
     "movielens/1m",
@@ -397,7 +403,8 @@ def check_dataset(name: str) -> DatasetConfig:
     try:
         return DatasetConfig(name=name)
     except ValidationError as error:
-        raise ConfigError(_describe(error.errors(include_url=False)[0])) from None
+        problem = _describe(error.errors(include_url=False)[0])
+        raise ConfigError(problem.removeprefix("the file: ")) from None
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:

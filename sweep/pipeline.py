@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweep.cache import cache_directory
-from sweep.config import StudyConfig
+from sweep.config import KS, StudyConfig, list_length
 from sweep.data.batches import Stage, TrainingData, load_training_data
 from sweep.data.datasets import load_dataset
 from sweep.data.interactions import Interactions
-from sweep.errors import ExportError
+from sweep.errors import ConfigError, ExportError
 from sweep.export import ExportedWeights, require_free_folder
 from sweep.results import DatasetSummary, LossWeights, StudyRecord, TrialResult
 
@@ -80,9 +80,10 @@ def launch(
     from sweep.search.storage import open_storage
     from sweep.search.study import run_study
 
-    store = open_storage(storage)
     interactions, data = prepare(config, cache or cache_directory(), say)
     say(repr(interactions))
+    _require_lists_shorter_than_the_catalogue(config, interactions)
+    store = open_storage(storage)  # makes the store: not before the study is known to be sound
 
     @functools.cache
     def trainer() -> Trainer:
@@ -103,6 +104,21 @@ def launch(
             stop=stop,
             clock=time.monotonic,
         )
+
+
+def _require_lists_shorter_than_the_catalogue(
+    config: StudyConfig, interactions: Interactions
+) -> None:
+    size = interactions.n_catalogue
+    for objective in config.objectives:
+        k = list_length(objective.metric)
+        if k is not None and k >= size:
+            shorter = [str(other) for other in KS if other < size]
+            raise ConfigError(
+                f"objective {objective.metric}: {interactions.name} has {size} candidates, so that "
+                f"every list of {k} holds them all and every trial would score 1; allowed here: "
+                f"top-K with K of {' or '.join(shorter)}; name it in [[objectives]]"
+            )
 
 
 def prepare(

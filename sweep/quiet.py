@@ -28,6 +28,18 @@ def import_tensorflow() -> Any:
 
 
 @contextlib.contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """A block in which TensorFlow's Python part logs errors only."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
 def quiet_datasets() -> Iterator[Any]:
     """TensorFlow Datasets, for a block in which it neither prints nor logs below an error."""
     import_tensorflow()

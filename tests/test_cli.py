@@ -35,6 +35,12 @@ retrieval_reduction = "sum"
 [search_space]
 rating_weight = { low = 0.1, high = 10.0 }
 retrieval_weight = { low = 0.1, high = 10.0 }
+[[objectives]]
+metric = "rmse"
+direction = "minimize"
+[[objectives]]
+metric = "top_10_accuracy"
+direction = "maximize"
 [sampler]
 startup_trials = 3
 [budget]
@@ -110,7 +116,7 @@ def test_progress_tells_trials_time_best_and_hypervolume(run):
     assert "repeated pairs" in ran.err
     assert "trial 4/4" in ran.err
     assert "left" in ran.err
-    assert "best rmse " in ran.err
+    assert "best of each: rmse " in ran.err
     assert "hypervolume " in ran.err
 
 
@@ -141,7 +147,7 @@ def test_front_json_is_sorted_by_the_first_objective_and_not_dominated(run):
     )
     assert all(member["metrics"].keys() == METRICS.keys() for member in front)
     errors = [member["metrics"]["rmse"] for member in front]
-    accuracies = [member["metrics"]["top_100_accuracy"] for member in front]
+    accuracies = [member["metrics"]["top_10_accuracy"] for member in front]
     assert errors == sorted(errors)
     assert accuracies == sorted(accuracies)
 

@@ -118,6 +118,13 @@ def test_csv_files(fail, tmp_path, content, told):
     assert told in message
 
 
+def test_a_list_as_long_as_the_catalogue(fail, tmp_path):
+    (tmp_path / "tiny.toml").write_text(STUDY + "[dataset.synthetic]\ncandidates = 60\n")
+    message = fail("launch", "tiny.toml")
+    assert "has 60 candidates" in message
+    assert "K of 1 or 5 or 10 or 50" in message
+
+
 def test_parquet_files(fail, tmp_path):
     (tmp_path / "bad.toml").write_text(FILE_STUDY.replace("ratings.csv", "ratings.parquet"))
     (tmp_path / "ratings.parquet").write_bytes(b"PAR1 but not really")

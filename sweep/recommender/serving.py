@@ -16,6 +16,7 @@ from sweep.data.batches import TrainingData
 from sweep.data.interactions import Interactions
 from sweep.errors import ExportError
 from sweep.export import require_free_folder
+from sweep.quiet import quiet_tensorflow
 from sweep.recommender.model import MultiTaskModel, Side
 
 LIST_LENGTH = 100
@@ -71,8 +72,9 @@ class Recommender(tf.Module):
     def recommend(self, query: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best candidates that a query has not in its training rows, best first.
 
-        Texts [n] → `candidate` texts [n, k] and `score` float32 [n, k]. Where fewer than k are
-        left, the rest have the score -inf.
+        Texts [n] → `candidate` texts [n, k] and `score` float32 [n, k], a dot product, with k of
+        100, or all candidates where there are fewer. Where fewer than k are unseen, the rest are
+        empty texts with the score -inf.
         """
         rows = self._query_row.lookup(query)
         scores, candidates = self._index(self._queries.at(rows).embeddings)
@@ -97,7 +99,8 @@ class Recommender(tf.Module):
         return {"queries": self._query_texts.value(), "candidates": self._candidate_texts.value()}
 
     def _named(self, scores: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"candidate": tf.gather(self._candidate_texts, candidates), "score": scores}
+        texts = tf.gather(self._candidate_texts, candidates)
+        return {"candidate": tf.where(tf.math.is_inf(scores), "", texts), "score": scores}
 
 
 def _row_lookup(vocabulary: np.ndarray) -> tf.lookup.StaticHashTable:
@@ -143,7 +146,8 @@ def write_saved_model(recommender: Recommender, folder: Path, files: dict[str, s
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            tf.saved_model.save(recommender, str(temporary), signatures=signatures)
+            with quiet_tensorflow():
+                tf.saved_model.save(recommender, str(temporary), signatures=signatures)
             for name, text in files.items():
                 (temporary / name).write_text(text, encoding="utf-8")
             temporary.chmod(0o755)

@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 
 def write_report(
-    record: StudyRecord, directory: Path, say: Callable[[str], None]
+    record: StudyRecord, directory: Path, say: Callable[[str], None] = lambda _: None
 ) -> tuple[Path, ...]:
     """Write the whole report of a study.
 

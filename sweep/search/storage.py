@@ -382,13 +382,19 @@ def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
     return replace(line, asked=config.budget.trials, best=best)
 
 
-def load_study_record(storage: BaseStorage, name: str) -> StudyRecord:
+def load_study_record(storage: BaseStorage | str, name: str) -> StudyRecord:
     """Read a whole study.
+
+    Args:
+        storage: what `open_storage` gave, or the URL of a store that is there.
+        name: of the study.
 
     Raises:
         StudyNotFoundError: there is no study of that name.
         StorageError: the store cannot be read, or sweep did not write that study.
     """
+    if isinstance(storage, str):
+        storage = open_storage(storage, must_exist=True)
     with storage_errors(storage):
         config, dataset = read_header(storage, name)
         study_id = storage.get_study_id_from_name(name)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from small_data import N_CANDIDATES, N_QUERIES, make_data
 from sweep.config import ModelConfig, TrainingConfig
@@ -95,6 +96,15 @@ def test_a_list_ends_where_unseen_candidates_run_out(folder):
     seen = set(DATA.train.candidate_ids[DATA.train.query_ids == 3])
     recommended = load_recommender(folder).recommend("003", top=N_CANDIDATES)
     assert len(recommended) == N_CANDIDATES - len(seen)
+
+
+def test_places_beyond_the_unseen_candidates_are_blank_in_the_signature(folder):
+    unseen = N_CANDIDATES - len(set(DATA.train.candidate_ids[DATA.train.query_ids == 3]))
+    recommend = tf.saved_model.load(str(folder)).signatures["recommend"]
+    answer = recommend(query=tf.constant(["003"]))
+    texts = answer["candidate"].numpy()[0].tolist()
+    assert texts[unseen:] == [b""] * (N_CANDIDATES - unseen)
+    assert b"" not in texts[:unseen]
 
 
 def test_seen_candidates_are_recommended_when_asked_for(model, folder):

@@ -37,7 +37,7 @@ METRICS: Mapping[str, Direction] = {
 }
 """Every metric that a trial records, with the direction in which it is better.
 
-`rmse` is in units of the label. `top_K_accuracy` is the fraction of test interactions whose
+`rmse` is in units of the label. `top_K_accuracy` is the fraction of held-out interactions whose
 candidate is among the K best-scored of all candidates, as in the tutorial; `unseen_top_K_accuracy`
 leaves out the candidates that the query has in the training rows.
 """

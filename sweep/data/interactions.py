@@ -390,6 +390,7 @@ def load_interactions(path: Path) -> Interactions:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; prepare the dataset first") from None
     except (
+        # NumPy answers damage in many ways; an unknown kind of compression is "not implemented".
         *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
         *(zipfile.BadZipFile, zlib.error, DataError),
     ) as error:

@@ -179,12 +179,21 @@ def protocol(record: StudyRecord) -> str:
     data = record.dataset
     if data is None:
         return f"Dataset: {record.config.dataset.name}; its size was not recorded."
+    about = (
+        f"Dataset {data.name}: {data.interactions:,} interactions of {data.queries:,} queries with "
+        f"{data.candidates:,} candidates; trained on {data.train:,} rows, scored on"
+    )
+    if data.validation:
+        return (
+            f"{about} {data.validation:,} validation rows, which the search sees, so the figures of "
+            f"the chosen trials are a little optimistic. The {data.test:,} test rows are untouched: "
+            "sweep export trains the chosen trial again on training and validation rows together "
+            "and scores it on them."
+        )
     as_in_tutorial = ", as in the tutorial" if record.config.split.method == "tutorial" else ""
     return (
-        f"Dataset {data.name}: {data.interactions:,} interactions of {data.queries:,} queries with "
-        f"{data.candidates:,} candidates; trained on {data.train:,} rows, scored on {data.test:,} "
-        f"test rows. The search sees the test rows{as_in_tutorial}, so the figures of the chosen "
-        "trials are a little optimistic."
+        f"{about} {data.test:,} test rows. The search sees the test rows{as_in_tutorial}, so the "
+        "figures of the chosen trials are a little optimistic."
     )
 
 

@@ -181,6 +181,15 @@ def test_the_protocol_tells_rows_and_that_the_search_sees_the_test_rows() -> Non
     assert "size was not recorded" in protocol(make_record(FRONT, summary=None))
 
 
+def test_with_validation_rows_the_protocol_says_that_the_test_rows_are_untouched() -> None:
+    data = replace(MOVIELENS_100K, train=70_000, validation=10_000)
+    split = {"method": "tutorial", "validation_fraction": 0.1}
+    text = protocol(make_record(FRONT, summary=data, split=split))
+    assert "trained on 70,000 rows, scored on 10,000 validation rows" in text
+    assert "The 20,000 test rows are untouched" in text
+    assert "sees the test rows" not in text
+
+
 def test_trials_are_counted_by_state() -> None:
     assert counts_text(make_record(FRONT)) == "4 complete, 1 failed"
 

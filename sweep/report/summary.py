@@ -185,10 +185,10 @@ def protocol(record: StudyRecord) -> str:
     )
     if data.validation:
         return (
-            f"{about} {data.validation:,} validation rows, which the search sees, so the figures of "
-            f"the chosen trials are a little optimistic. The {data.test:,} test rows are untouched: "
-            "sweep export trains the chosen trial again on training and validation rows together "
-            "and scores it on them."
+            f"{about} {data.validation:,} validation rows. The search sees the validation rows, so "
+            "the figures of the chosen trials are a little optimistic. The "
+            f"{data.test:,} test rows are untouched: sweep export trains the chosen trial again on "
+            "training and validation rows together and scores it on them."
         )
     as_in_tutorial = ", as in the tutorial" if record.config.split.method == "tutorial" else ""
     return (

@@ -501,6 +501,7 @@ class _Stop:
     def __init__(self) -> None:
         self.trial_runs = False
         self._set = False
+        self._interrupted = False
 
     def is_set(self) -> bool:
         return self._set
@@ -510,6 +511,7 @@ class _Stop:
         def on_signal(number: int, frame: FrameType | None) -> None:
             del frame
             if not self.trial_runs or (self._set and number == signal.SIGINT):
+                self._interrupted = True
                 raise KeyboardInterrupt
             self._set = True
             _say("Stopping when the running trial is recorded; Ctrl-C again stops at once")
@@ -518,6 +520,12 @@ class _Stop:
         before = {number: signal.signal(number, on_signal) for number in numbers}
         try:
             yield
+        except Exception:
+            # Compiled code that an interrupt hits may hand it on as an error of its own: NumPy
+            # inside TensorFlow makes it a SystemError.
+            if self._interrupted:
+                raise KeyboardInterrupt from None
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

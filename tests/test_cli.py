@@ -331,6 +331,22 @@ def test_the_first_ctrl_c_finishes_the_running_trial(folder, run, number):
     assert_next_launch_completes(run, storage, before)
 
 
+def test_an_interrupt_that_compiled_code_hands_on_as_an_error_is_still_an_interrupt():
+    def trained_by_compiled_code():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set") from None
+
+    with pytest.raises(KeyboardInterrupt), cli._Stop().on_signals():
+        trained_by_compiled_code()
+
+
+def test_an_error_without_an_interrupt_is_handed_on():
+    with pytest.raises(SystemError, match="its own"), cli._Stop().on_signals():
+        raise SystemError("its own")
+
+
 @pytest.mark.slow
 def test_the_second_ctrl_c_stops_within_a_long_trial(folder, run):
     storage = "sqlite:///interrupted.db"

@@ -1,14 +1,19 @@
 """The study file: one TOML document, checked key by key, as a frozen `StudyConfig`.
 
-A study file answers eight questions, one table each: which data (`dataset`), how it is divided
+A study file answers nine questions, one table each: which data (`dataset`), how it is divided
 (`split`), which network (`model`), how it is trained (`training`), which weights are searched
-(`search_space`), what is measured (`objectives`), how the search moves (`sampler`), and how long
-it may take (`budget`); `seeds` make it repeatable.
+(`search_space`), what is measured (`objectives`), how the search moves (`sampler`), which trials
+are not worth finishing (`pruner`), and how long it may take (`budget`); `seeds` make it repeatable.
+
+In `model` and `training` a range (`epochs = { low = 5, high = 20 }`) or a list of choices
+(`batch_size = [512, 1024]`) in place of a value makes that key a search variable beside the two
+weights. Such keys are kept in `search_space.variables` by their dotted names.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +22,16 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from sweep.errors import ConfigError
 
@@ -30,16 +40,23 @@ Direction = Literal["minimize", "maximize"]
 KS: tuple[int, ...] = (1, 5, 10, 50, 100)
 """Lengths of the recommended lists that are scored."""
 
-METRICS: Mapping[str, Direction] = {
+_OVER_ROWS: Mapping[str, Direction] = {
     "rmse": "minimize",
     **{f"top_{k}_accuracy": "maximize" for k in KS},
     **{f"unseen_top_{k}_accuracy": "maximize" for k in KS},
+}
+
+METRICS: Mapping[str, Direction] = {
+    **_OVER_ROWS,
+    **{f"per_user_{name}": direction for name, direction in _OVER_ROWS.items()},
 }
 """Every metric that a trial records, with the direction in which it is better.
 
 `rmse` is in units of the label. `top_K_accuracy` is the fraction of held-out interactions whose
 candidate is among the K best-scored of all candidates, as in the tutorial; `unseen_top_K_accuracy`
-leaves out the candidates that the query has in the training rows.
+leaves out the candidates that the query has in the training rows. These count every held-out row
+alike; `per_user_…` is the same for each query that has held-out rows, then the mean over these
+queries.
 """
 
 
@@ -87,7 +104,9 @@ class DatasetConfig(Section):
     """Which interactions: a known name, or a file and the names of its columns.
 
     For MovieLens the columns have defaults (`user_id`, `movie_title`, `user_rating`,
-    `timestamp`); for a file, `query`, `candidate` and `label` must be given.
+    `timestamp`); for a file, `query`, `candidate` and `label` must be given. `split` is a file's
+    column that says of each row whether it is for train, validation or test; it is obeyed where
+    `method = "column"` in `[split]`.
     """
 
     name: str
@@ -95,6 +114,7 @@ class DatasetConfig(Section):
     candidate: str | None = None
     label: str | None = None
     timestamp: str | None = None
+    split: str | None = None
     synthetic: SyntheticConfig | None = None
 
     @property
@@ -119,12 +139,18 @@ class DatasetConfig(Section):
                     f'{", ".join(missing)}; add for example {missing[0]} = "column name"'
                 )
         columns = [
-            c for c in (self.query, self.candidate, self.label, self.timestamp) if c is not None
+            column
+            for column in (self.query, self.candidate, self.label, self.timestamp, self.split)
+            if column is not None
         ]
         if len(set(columns)) != len(columns):
             raise ValueError(f"one column is named twice among {columns}; each has its own")
         if columns and self.name == "synthetic":
             raise ValueError("the synthetic dataset has no columns to name; remove those keys")
+        if self.split is not None and not self.is_file:
+            raise ValueError(
+                f"split = {self.split!r} is a column of a file, and {self.name} is none; remove it"
+            )
         if self.synthetic is not None and self.name != "synthetic":
             raise ValueError('[dataset.synthetic] goes with name = "synthetic" only; remove it')
         return self
@@ -133,21 +159,47 @@ class DatasetConfig(Section):
 class SplitConfig(Section):
     """How interactions are divided into training, validation and test rows.
 
-    With a `validation_fraction` the search sees validation rows only, and what is exported is
-    trained again on training and validation rows together and scored, once, on the test rows.
-    Without one the search sees the test rows, as in the tutorial. Fractions are of all rows.
+    With validation rows the search sees these only, and what is exported is trained again on
+    training and validation rows together and scored, once, on the test rows. Without them (a
+    `validation_fraction` of 0) the search sees the test rows, as in the tutorial.
 
     `random` draws the test rows with NumPy from `seeds.split`. `tutorial` takes the very rows that
     the TensorFlow Recommenders tutorials take: `tf.data`'s shuffle with global and operation seed
-    `seeds.split` (42 there), the first rows for training and the next for test.
+    `seeds.split` (42 there), the first rows for training and the next for test. `time` tests on the
+    last rows of each query and validates on those before them. Fractions are of all rows, or for
+    `time` of each query's.
+
+    `column` does as the dataset's column `dataset.split` says. It has no fractions (they are 0),
+    and the column must have validation rows.
     """
 
-    method: Literal["random", "tutorial"] = "random"
-    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    method: Literal["random", "tutorial", "time", "column"] = "random"
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
     validation_fraction: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation rows, so that the search leaves the test rows alone."""
+        return self.method == "column" or self.validation_fraction > 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_fractions(cls, given: object) -> object:
+        if isinstance(given, Mapping) and given.get("method") == "column":
+            return {"test_fraction": 0.0, **given}
+        return given
 
     @model_validator(mode="after")
     def _check(self) -> SplitConfig:
+        for name in ("test_fraction", "validation_fraction"):
+            fraction = getattr(self, name)
+            if self.method == "column" and fraction > 0:
+                raise ValueError(
+                    f'{name} = {fraction:g} has no meaning for method = "column", where '
+                    "dataset.split names each row's side; remove it"
+                )
+        if self.method != "column" and self.test_fraction == 0:
+            raise ValueError("test_fraction is 0; allowed: above 0, and below 1")
         held_out = self.test_fraction + self.validation_fraction
         if held_out >= 1:
             raise ValueError(
@@ -164,6 +216,12 @@ class ModelConfig(Section):
     tutorial. With `biases` the mean label and a bias of each query and candidate are added, with
     `dot_product` their scaled dot product. With `clip_ratings` predictions are held within the
     labels seen in training; the loss is not.
+
+    With `history` a query is retrieved by what it has as well as by what it is: its embedding, and
+    the sum of its training candidates' embeddings over the root of their number (Koren,
+    "Factorization meets the neighborhood", KDD 2008, the implicit feedback of SVD++). In training
+    the rows of the batch are left out of the sum, or each would be found by itself. The rating does
+    not see it.
     """
 
     embedding_dimension: int = Field(default=32, ge=1, le=4096)
@@ -171,6 +229,7 @@ class ModelConfig(Section):
     biases: bool = False
     dot_product: bool = False
     clip_ratings: bool = False
+    history: bool = False
 
 
 class TrainingConfig(Section):
@@ -188,7 +247,8 @@ class TrainingConfig(Section):
 
     `learning_rate_schedule = "linear"` lowers the rate every epoch, from `learning_rate` in the
     first to `learning_rate / epochs` in the last. `initial_accumulator` is Adagrad's; what is small
-    against it learns slowly, whatever its loss weight.
+    against it learns slowly, whatever its loss weight. `l2` times the mean squared length of the
+    rows' two retrieval embeddings is added to the retrieval loss.
     """
 
     optimizer: Literal["adagrad", "adam"] = "adagrad"
@@ -201,27 +261,127 @@ class TrainingConfig(Section):
     retrieval_reduction: Literal["sum", "mean"] = "mean"
     sampling_correction: Literal["none", "log_q"] = "none"
     temperature: float = Field(default=1.0, gt=0, le=1e6)
+    l2: float = Field(default=0.0, ge=0, le=1e6)
+
+
+Setting = bool | int | float | str | tuple[int, ...]
+"""A value that a key of `model` or `training` may have where it is searched."""
 
 
 class Range(Section):
-    """The values that one search variable may take: `low <= value <= high`."""
+    """The values that one search variable may take: `low <= value <= high`.
 
-    low: float = Field(gt=0)
-    high: float = Field(gt=0, le=1e12)
+    A plain number in its place is a range without width: the variable is fixed.
+    """
+
+    low: float = Field(ge=0)
+    high: float = Field(ge=0, le=1e12)
     log: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Range:
-        if not self.low < self.high:
+        if self.low > self.high:
             raise ValueError(f"low = {self.low:g} is not below high = {self.high:g}; swap them")
+        if self.log and self.low == 0 < self.high:
+            raise ValueError("low = 0 has no logarithm; raise low, or set log = false")
         return self
+
+    def __str__(self) -> str:
+        if self.fixed:
+            return f"{self.low:g}"
+        return f"{self.low:g} … {self.high:g}{' (log)' if self.log else ''}"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is nothing to search."""
+        return self.low == self.high
+
+    @property
+    def centre(self) -> float:
+        """The middle of the range, on its own scale; to 12 digits, so that it reads well."""
+        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        return float(f"{middle:.12g}")
+
+
+class Choices(Section):
+    """The values that one search variable may take, named one by one."""
+
+    choices: Annotated[
+        tuple[bool | int | float | str | Annotated[tuple[int, ...], Field(strict=False)], ...],
+        Field(strict=False, min_length=1, max_length=1000),
+    ]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.choices))
+
+
+def _fixed(value: object) -> object:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"low": float(value), "high": float(value), "log": False} if number else value  # type: ignore[arg-type]
+
+
+Weight = Annotated[Range, BeforeValidator(_fixed)]
+"""Where a weight is searched, or its one value as a plain number."""
+
+Variable = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
+    Discriminator(
+        lambda value: (
+            "choices"
+            if isinstance(value, Choices) or (isinstance(value, Mapping) and "choices" in value)
+            else "range"
+        )
+    ),
+]
 
 
 class SearchSpaceConfig(Section):
-    """Where the two loss weights are searched."""
+    """Where the loss weights are searched, and what else is.
 
-    rating_weight: Range
-    retrieval_weight: Range
+    Either both weights, or their `ratio` (rating weight / retrieval weight) and their common
+    `scale`, the square root of their product: `rating_weight = scale · √ratio` and
+    `retrieval_weight = scale / √ratio`. A plain number fixes one of them.
+    """
+
+    rating_weight: Weight | None = None
+    retrieval_weight: Weight | None = None
+    ratio: Weight | None = None
+    scale: Weight | None = None
+    variables: dict[str, Variable] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchSpaceConfig:
+        pairs = ("rating_weight", "retrieval_weight"), ("ratio", "scale")
+        given = {name for pair in pairs for name in pair if getattr(self, name) is not None}
+        pair = next((pair for pair in pairs if set(pair) == given), None)
+        if pair is None:
+            raise ValueError(
+                f"found {', '.join(sorted(given)) or 'nothing'}; allowed: rating_weight and "
+                "retrieval_weight, or ratio and scale; give both of one pair"
+            )
+        spans = [getattr(self, name) for name in pair]
+        for name, span in zip(pair, spans, strict=True):
+            if span.low == 0 and not (name.endswith("weight") and span.fixed):
+                raise ValueError(f"{name} includes 0; raise low above 0")
+        if all(span.high == 0 for span in spans):
+            raise ValueError("both weights are 0: nothing would be trained; raise one")
+        if all(span.fixed for span in spans) and not self.variables:
+            raise ValueError(
+                "both weights are fixed and there is nothing to search; give one a range, such as "
+                "{ low = 0.01, high = 100.0 }"
+            )
+        return self
+
+    @property
+    def weights(self) -> Mapping[str, Range]:
+        """The pair that gives the weights, by name: two weights, or `ratio` and `scale`."""
+        names = ("rating_weight", "retrieval_weight", "ratio", "scale")
+        return {name: span for name in names if (span := getattr(self, name)) is not None}
+
+    @property
+    def all(self) -> Mapping[str, Range | Choices]:
+        """Everything that is searched, by the name of its parameter."""
+        return {**self.weights, **self.variables}
 
 
 class Objective(Section):
@@ -278,19 +438,43 @@ class SamplerConfig(Section):
     points: int = Field(default=6, ge=2, le=1000)
 
 
-class BudgetConfig(Section):
-    """When the study is complete: a total number of trials, a time, or whichever comes first.
+class PrunerConfig(Section):
+    """Which trials are stopped before their last epoch; names follow Optuna's pruners.
 
-    `minutes` counts the time in which trials train, over all launches of the study.
+    `successive_halving` looks at a trial after `min_epochs`, and after `reduction_factor` times as
+    many again and again. It goes on if it is among the best `1 / reduction_factor` of the trials
+    that have come as far, by non-dominated rank at that epoch; see `sweep.front.halving`.
+    """
+
+    name: Literal["none", "successive_halving"] = "none"
+    min_epochs: int = Field(default=1, ge=1, le=10_000)
+    reduction_factor: int = Field(default=3, ge=2, le=100)
+
+
+class BudgetConfig(Section):
+    """When the study is complete: whichever of what is set comes first, then the replicates.
+
+    `trials` is a total number, pruned ones included. `minutes` counts the time in which trials
+    train, over all launches of the study. `patience` ends the search when the normalised
+    hypervolume has gained less than `min_delta` in so many trials.
+
+    Afterwards what matters for the choice is trained again with `replicates` fresh seeds: the
+    members of the front, those next to them, and the references; 0 for none. Where `minutes` are
+    set, the search leaves a quarter of them for that.
     """
 
     trials: int | None = Field(default=None, ge=1, le=10_000_000)
     minutes: float | None = Field(default=None, gt=0, le=1e6)
+    patience: int | None = Field(default=None, ge=1, le=10_000_000)
+    min_delta: float = Field(default=0.001, ge=0, le=1)
+    replicates: int = Field(default=5, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _check(self) -> BudgetConfig:
-        if self.trials is None and self.minutes is None:
-            raise ValueError("neither trials nor minutes is set; set trials = 40, for example")
+        if self.trials is None and self.minutes is None and self.patience is None:
+            raise ValueError(
+                "none of trials, minutes and patience is set; set trials = 40, for example"
+            )
         return self
 
 
@@ -327,8 +511,64 @@ class StudyConfig(Section):
         Objective(metric="top_100_accuracy", direction="maximize"),
     )
     sampler: SamplerConfig = SamplerConfig()
+    pruner: PrunerConfig = PrunerConfig()
     budget: BudgetConfig
     seeds: SeedsConfig = SeedsConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> StudyConfig:
+        for name, variable in self.search_space.variables.items():
+            table, _, key = name.partition(".")
+            section = {"model": self.model, "training": self.training}.get(table)
+            if section is None or key not in type(section).model_fields:
+                raise PydanticCustomError("variable", "{problem}", {"problem": _no_variable(name)})
+            for place, value in _values_to_check(variable, type(section).model_fields[key]):
+                try:
+                    type(section).model_validate({**section.model_dump(), key: value})
+                except ValidationError as error:
+                    problem = _describe(error.errors(include_url=False)[0])
+                    raise PydanticCustomError(
+                        "variable", "{problem}", {"problem": f"{table}.{problem} (in its {place})"}
+                    ) from None
+        return self
+
+    def with_settings(self, settings: Mapping[str, Setting]) -> StudyConfig:
+        """The study with values for the keys that are searched, by their dotted names."""
+        updates: dict[str, dict[str, Setting]] = {"model": {}, "training": {}}
+        for name, value in settings.items():
+            table, _, key = name.partition(".")
+            updates[table][key] = value
+        return self.model_copy(
+            update={
+                table: getattr(self, table).model_copy(update=update)
+                for table, update in updates.items()
+            }
+        )
+
+
+def is_whole(variable: str) -> bool:
+    """Whether a key that is searched, by its dotted name, holds whole numbers."""
+    table, _, key = variable.partition(".")
+    section: type[Section] = ModelConfig if table == "model" else TrainingConfig
+    return section.model_fields[key].annotation is int
+
+
+def _no_variable(name: str) -> str:
+    table, _, key = name.partition(".")
+    sections: dict[str, type[Section]] = {"model": ModelConfig, "training": TrainingConfig}
+    allowed = sorted(sections[table].model_fields) if table in sections else sorted(sections)
+    close = difflib.get_close_matches(key if table in sections else table, allowed, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "; remove it"
+    return f"{name}: unknown key; allowed here: {', '.join(allowed)}{hint}"
+
+
+def _values_to_check(variable: Range | Choices, field: FieldInfo) -> list[tuple[str, object]]:
+    """Values of a variable that all others are allowed with, each with the name of its place."""
+    if isinstance(variable, Choices):
+        return [("choices", choice) for choice in variable.choices]
+    whole = field.annotation is int
+    ends = ("low", variable.low), ("high", variable.high)
+    return [(name, int(end) if whole and end.is_integer() else end) for name, end in ends]
 
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
@@ -380,7 +620,7 @@ def check_study(document: Mapping[str, Any], source: str) -> StudyConfig:
         ConfigError: naming every key that is wrong, what was found and what is allowed.
     """
     try:
-        return StudyConfig.model_validate(document)
+        return StudyConfig.model_validate(_lift_variables(document))
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # An array with a wrong entry is also reported as too short: the entry alone tells more.
@@ -392,6 +632,28 @@ def check_study(document: Mapping[str, Any], source: str) -> StudyConfig:
             or not any(_is_below(place, problem["loc"]) for place in places)
         ]
         raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems)) from None
+
+
+def _lift_variables(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with every range and list of choices moved to `search_space.variables`."""
+    lifted = dict(document)
+    variables: dict[str, Any] = {}
+    for table in ("model", "training"):
+        if not isinstance(document.get(table), Mapping):
+            continue
+        section = dict(document[table])
+        for key, value in document[table].items():
+            choices = isinstance(value, list)
+            if key == "rating_layers":
+                choices = choices and all(isinstance(layers, list) for layers in value) and value
+            if isinstance(value, Mapping) or choices:
+                variables[f"{table}.{key}"] = {"choices": value} if choices else value
+                del section[key]
+        lifted[table] = section
+    space = document.get("search_space")
+    if variables and isinstance(space, Mapping):
+        lifted["search_space"] = {**space, "variables": {**space.get("variables", {}), **variables}}
+    return lifted
 
 
 def check_dataset(name: str) -> DatasetConfig:
@@ -431,10 +693,12 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 def _describe(problem: Any) -> str:
     """One line for one pydantic error: where, what was found, what is allowed, what to do."""
     location = problem["loc"]
+    if location[:2] == ("search_space", "variables"):
+        location = (*location[2].split("."), *location[4:])  # without the kind of the variable
     where = ".".join(str(part) for part in location) or "the file"
     kind, found, context = problem["type"], problem["input"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        allowed = _keys_of(location[:-1])
+        allowed = _keys_of(problem["loc"][:-1])
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "; remove it"
         return f"{where}: unknown key; allowed here: {', '.join(allowed)}{hint}"
@@ -442,6 +706,8 @@ def _describe(problem: Any) -> str:
         return f"{where}: required, but not there; add it (studies/tutorial.toml shows how)"
     if kind == "value_error":
         return f"{where}: {context['error']}"
+    if kind == "variable":
+        return str(context["problem"])
     if kind in ("too_short", "too_long"):
         bound = context.get("min_length", context.get("max_length"))
         limit = "at least" if kind == "too_short" else "at most"
@@ -453,7 +719,8 @@ def _describe(problem: Any) -> str:
         )
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return (
-            f"{where}: found {_short(found)}; allowed: a table with {', '.join(_keys_of(location))}"
+            f"{where}: found {_short(found)}; allowed: a table with "
+            f"{', '.join(_keys_of(problem['loc']))}"
         )
     message = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{where}: found {_short(found)}; allowed: {message}"
@@ -470,16 +737,18 @@ def _short(value: object) -> str:
 
 def _keys_of(location: Sequence[int | str]) -> list[str]:
     """The keys of the table at a location, found by walking the models."""
+    if location[:2] == ("search_space", "variables") and len(location) > 2:
+        return sorted(Range.model_fields)
     model: Any = StudyConfig
     for part in location:
         if isinstance(part, int):
             model = Objective  # the only array of tables
         else:
             annotation = model.model_fields[part].annotation
-            model = next(
-                (a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_section(a)),
-                model,
-            )
+            parts = (annotation, *getattr(annotation, "__args__", ()))
+            # What is annotated once more, as a weight is, has its class as the origin.
+            kinds = [getattr(kind, "__origin__", kind) for kind in parts]
+            model = next((kind for kind in kinds if _is_section(kind)), model)
     return sorted(model.model_fields)
 
 

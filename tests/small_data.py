@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sweep.data.batches import Rows, TrainingData, deduplicate
+from sweep.data.interactions import Interactions
 
 N_QUERIES, N_CANDIDATES = 40, 30
 
@@ -42,4 +43,19 @@ def make_data(batch_size: int = 64, reshuffle: bool = False) -> TrainingData:
         batch_size=batch_size,
         batch_seed=0,
         fixed=None if reshuffle else batches,
+    )
+
+
+def make_interactions() -> Interactions:
+    """Vocabularies for `make_data`; user ids with a leading zero and titles with an accent."""
+    train = make_data().train
+    return Interactions(
+        name="small",
+        query_ids=train.query_ids,
+        candidate_ids=train.candidate_ids,
+        labels=train.labels,
+        timestamps=None,
+        queries=np.array([f"{i:03d}" for i in range(N_QUERIES)]),
+        candidates=np.array([f"Amélie {i:02d}, the (2001)" for i in range(N_CANDIDATES)]),
+        catalogue_counts=np.ones(N_CANDIDATES, np.int32),
     )

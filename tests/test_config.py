@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.config import METRICS, StudyConfig, check_study, load_study
+from sweep.config import METRICS, Choices, Range, StudyConfig, check_study, list_length, load_study
 from sweep.errors import ConfigError
 
 STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
@@ -36,6 +36,64 @@ def test_what_is_not_given_has_a_default(study):
     assert config.search_space.rating_weight.log
     assert [o.metric for o in config.objectives] == ["rmse", "top_100_accuracy"]
     assert config.sampler.name == "tpe"
+
+
+def test_a_range_or_a_list_in_place_of_a_value_makes_the_key_a_search_variable(study):
+    config = load_study(
+        study,
+        [
+            "training.epochs={low=5,high=20}",
+            "training.learning_rate=[0.05, 0.1]",
+            "model.rating_layers=[[64],[128,64]]",
+            "model.embedding_dimension=16",
+        ],
+    )
+    assert config.search_space.variables == {
+        "model.rating_layers": Choices(choices=((64,), (128, 64))),
+        "training.epochs": Range(low=5, high=20),
+        "training.learning_rate": Choices(choices=(0.05, 0.1)),
+    }
+    assert check_study(config.model_dump(mode="json"), "again") == config
+    resolved = config.with_settings({"training.epochs": 7, "model.rating_layers": (64,)})
+    assert (resolved.training.epochs, resolved.model.rating_layers) == (7, (64,))
+    assert resolved.model.embedding_dimension == 16
+
+
+def test_a_plain_number_fixes_a_weight(study):
+    space = load_study(study, ["search_space.retrieval_weight=0"]).search_space
+    assert space.retrieval_weight == Range(low=0, high=0, log=False)
+    assert space.retrieval_weight.fixed
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("training.epochs={low=0,high=9}", "training.epochs: low = 0 has no logarithm"),
+        ("training.epochs={low=1.5,high=9}", "training.epochs: found 1.5; allowed: integer"),
+        ("training.epochs={low=1,high=99999}", "training.epochs: found 99999; allowed: less than"),
+        ("training.epochs={lo=1,high=9}", "training.epochs.lo: unknown key; allowed here: high"),
+        ("training.epochs=[]", "training.epochs.choices: found []; allowed: at least 1"),
+        ("training.epochz=[1,2]", "training.epochz: unknown key; allowed here: batch_size"),
+        ("training.optimizer=['adam','sgd']", "training.optimizer: found 'sgd'; allowed: 'adagr"),
+        ("training.optimizer={low=1,high=2}", "training.optimizer: found 1.0; allowed: 'adagrad'"),
+        ("model.rating_layers=[[64],[-1]]", "model.rating_layers.0: found -1; allowed: greater"),
+        (
+            "search_space.ratio=1",
+            "allowed: rating_weight and retrieval_weight, or ratio and scale",
+        ),
+        ("search_space={rating_weight=1,retrieval_weight=2}", "both weights are fixed and there"),
+        ("search_space={ratio={low=1,high=2},scale=0}", "scale includes 0; raise low above 0"),
+        ("search_space={ratio={low=1,high=2}}", "found ratio; allowed: rating_weight and retrie"),
+        ("search_space.rating_weight=0", None),
+    ],
+)
+def test_a_wrong_variable_is_told_by_the_key_it_stands_for(study, override, told):
+    if told is None:
+        load_study(study, [override])
+        return
+    with pytest.raises(ConfigError) as caught:
+        load_study(study, [override])
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -98,8 +156,18 @@ def test_a_study_cannot_be_changed(study):
 
 
 def test_errors_are_better_lower_and_accuracies_higher():
-    assert METRICS["rmse"] == "minimize"
-    assert {METRICS[name] for name in METRICS if name != "rmse"} == {"maximize"}
+    assert {METRICS[name] for name in METRICS if name.endswith("rmse")} == {"minimize"}
+    assert {METRICS[name] for name in METRICS if not name.endswith("rmse")} == {"maximize"}
+
+
+def test_every_metric_has_an_average_over_users_with_lists_of_the_same_length():
+    over_rows = [name for name in METRICS if not name.startswith("per_user_")]
+    assert len(METRICS) == 2 * len(over_rows)
+    for name in over_rows:
+        assert METRICS[f"per_user_{name}"] == METRICS[name]
+        assert list_length(f"per_user_{name}") == list_length(name)
+    assert list_length("per_user_unseen_top_10_accuracy") == 10
+    assert list_length("per_user_rmse") is None
 
 
 def message(study: Path, *overrides: str) -> str:
@@ -132,10 +200,10 @@ def test_all_problems_are_told_at_once(study):
         ("seeds.model=-1", "seeds.model: found -1; allowed: greater than or equal to 0"),
         ("split.test_fraction=1", "split.test_fraction: found 1; allowed: less than 1"),
         ("model.rating_layers=[0]", "model.rating_layers.0: found 0"),
-        ("search_space.rating_weight=3", "found 3; allowed: a table with high, log, low"),
+        ("search_space.rating_weight='3'", "found '3'; allowed: a table with high, log, low"),
         ("search_space.rating_weight={low=2.0,high=1.0}", "low = 2 is not below high = 1"),
-        ("search_space.rating_weight={low=0.0,high=1.0}", "rating_weight.low: found 0.0"),
-        ("budget={}", "neither trials nor minutes is set"),
+        ("search_space.rating_weight={low=0.0,high=1.0}", "low = 0 has no logarithm"),
+        ("budget={}", "none of trials, minutes and patience is set"),
         ("dataset.name=movielens/10k", "did you mean 'movielens/100k'?"),
         ("dataset.name=ratings.csv", "its columns must be named; missing: query, candidate, label"),
         ("dataset.query=user", "the synthetic dataset has no columns"),

@@ -153,14 +153,14 @@ def load_training_data(
         stage: what is held out.
 
     Raises:
-        DataError: the split leaves one side empty, or the cache cannot be written.
+        DataError: the data does not allow the split, or the cache cannot be written.
     """
     key = {
         "format": FORMAT,
         "dataset": interactions.fingerprint,
         "split": split.model_dump(),
         "split_seed": split_seed,
-        "stage": stage if split.validation_fraction else "search",
+        "stage": stage if split.validates else "search",
         "batch_size": training.batch_size,
         "reshuffle": training.reshuffle,
         "batch_seed": None if training.reshuffle else batch_seed,
@@ -174,7 +174,7 @@ def load_training_data(
             say(f"The cached batches in {folder} are damaged ({error}); building them again")
             shutil.rmtree(folder, ignore_errors=True)
     say(f"Batching {len(interactions):,} interactions (once)")
-    rows = split_rows(len(interactions), split, split_seed)
+    rows = split_rows(interactions, split, split_seed)
     _write(folder, interactions, *_sides(rows, stage), training, batch_seed)
     return _load(folder, interactions, training, batch_seed)
 

@@ -82,7 +82,8 @@ def load_file(config: DatasetConfig) -> Interactions:
             missing, or a value is wrong, with its row counted from 1 after the header.
     """
     path = Path(config.name)
-    wanted = [c for c in (config.query, config.candidate, config.label, config.timestamp) if c]
+    columns = config.query, config.candidate, config.label, config.timestamp, config.split
+    wanted = [column for column in columns if column]
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a .csv or .parquet file in it")
     if not path.exists():
@@ -97,6 +98,7 @@ def load_file(config: DatasetConfig) -> Interactions:
         table[config.label].to_pandas(),
         table[config.timestamp].to_pandas() if config.timestamp else None,
         config.name,
+        parts=table[config.split].to_pandas() if config.split else None,
     )
 
 

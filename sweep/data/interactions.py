@@ -21,13 +21,18 @@ from sweep.files import write_bytes
 Ids = NDArray[np.int32]
 Texts = NDArray[np.str_]
 
+PARTS = ("train", "validation", "test")
+"""What a row may be for, where the data says so."""
+
 _ARRAYS: Mapping[str, type[np.generic]] = {
     "query_ids": np.int32,
     "candidate_ids": np.int32,
     "labels": np.float32,
     "timestamps": np.int64,
     "catalogue_counts": np.int32,
+    "parts": np.int8,
 }
+_OPTIONAL = ("timestamps", "parts")
 _EXACT = 2.0**53  # above it, neighbouring whole numbers are one float
 
 
@@ -46,6 +51,8 @@ class Interactions:
         catalogue_counts: int32 [n_candidates], at least 1: how many rows of the catalogue carry
             that id. MovieLens 100K has 1,682 movies under 1,664 titles: with titles as ids, some
             count twice.
+        parts: int8 [n], indices into `PARTS`, where the data itself says what each row is for; or
+            None.
 
     Arrays are read-only views of what was given.
 
@@ -62,11 +69,12 @@ class Interactions:
     queries: Texts
     candidates: Texts
     catalogue_counts: Ids
+    parts: NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
         for field, dtype in _ARRAYS.items():
             array = getattr(self, field)
-            if array is None and field == "timestamps":
+            if array is None and field in _OPTIONAL:
                 continue
             rows = self.n_candidates if field == "catalogue_counts" else len(self.query_ids)
             if array.dtype != dtype or array.shape != (rows,):
@@ -95,6 +103,11 @@ class Interactions:
         _check_finite(self.labels, self.name)
         if self.catalogue_counts.min() < 1:
             raise DataError(f"{self.name}: a candidate has no row in the catalogue")
+        if self.parts is not None and not np.isin(self.parts, range(len(PARTS))).all():
+            raise DataError(
+                f"{self.name}: parts run from {self.parts.min()} to {self.parts.max()}; "
+                f"allowed: 0 to {len(PARTS) - 1}, for {', '.join(PARTS)}"
+            )
         for field in (*_ARRAYS, "queries", "candidates"):
             array = getattr(self, field)
             if array is not None:
@@ -139,7 +152,8 @@ class Interactions:
         digest = hashlib.sha256()
         for field, dtype in _ARRAYS.items():
             array = getattr(self, field)
-            _update(digest, field, b"" if array is None else _bytes(array, dtype))
+            if field != "parts" or array is not None:  # data without parts keeps its old hash
+                _update(digest, field, b"" if array is None else _bytes(array, dtype))
         for field in ("queries", "candidates"):
             texts = [
                 text.encode("utf-8", "surrogatepass") for text in getattr(self, field).tolist()
@@ -167,6 +181,7 @@ def from_columns(
     timestamps: Collection[Any] | None,
     name: str,
     catalogue: Collection[Any] | None = None,
+    parts: Collection[Any] | None = None,
 ) -> Interactions:
     """Encode raw columns: lists, NumPy arrays or pandas series, all of one length n.
 
@@ -184,6 +199,7 @@ def from_columns(
         name: what to call the dataset.
         catalogue: raw candidate ids [n_catalogue], repeats allowed, that hold every candidate of
             the rows and perhaps more; without it, the distinct candidates of the rows.
+        parts: what each row is for, texts of `PARTS`, [n].
 
     Raises:
         DataError: with the row, counted from 1, and the value that is wrong.
@@ -193,6 +209,8 @@ def from_columns(
     columns: dict[str, Any] = {"query": queries, "candidate": candidates, "label": labels}
     if timestamps is not None:
         columns["timestamp"] = timestamps
+    if parts is not None:
+        columns["split"] = parts
     lengths = {noun: len(column) for noun, column in columns.items()}
     if len(set(lengths.values())) != 1:
         raise DataError(f"{name}: columns differ in length: {lengths}; they must be equally long")
@@ -223,6 +241,7 @@ def from_columns(
         queries=query_texts,
         candidates=texts,
         catalogue_counts=counts,
+        parts=None if parts is None else _parts(pd.Series(parts), name),
     )
 
 
@@ -293,9 +312,8 @@ def _check_finite(labels: NDArray[np.float32], name: str, raw: Any = None) -> No
     if len(bad):
         value = labels[bad[0]].item() if raw is None else raw.iloc[bad[0]]
         raise DataError(
-            f"{name}: labels: row {bad[0] + 1} is {_short(value)} ({len(bad)} such row"
-            f"{'s' if len(bad) > 1 else ''}); a label is a finite number that fits 32 bits; "
-            "mend or leave out those rows"
+            f"{name}: labels: row {bad[0] + 1} is {_short(value)} ({_such_rows(len(bad))}); a "
+            "label is a finite number that fits 32 bits; mend or leave out those rows"
         )
 
 
@@ -326,6 +344,22 @@ def _timestamps(column: Any, name: str) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
+def _parts(column: Any, name: str) -> NDArray[np.int8]:
+    column = _plain(column)
+    _refuse_missing(column, f"{name}: split", "value")
+    parts = np.full(len(column), -1, np.int8)
+    for place, part in enumerate(PARTS):
+        parts[(column == part).to_numpy(dtype=bool)] = place
+    unknown = np.flatnonzero(parts < 0)
+    if len(unknown):
+        raise DataError(
+            f"{name}: split: row {unknown[0] + 1} is {_short(column.iloc[unknown[0]])} "
+            f"({_such_rows(len(unknown))}); allowed: {', '.join(PARTS)}; mend those rows, or name "
+            "the right column as dataset.split"
+        )
+    return parts
+
+
 def _plain(column: Any) -> Any:
     """A categorical column as a column of its values; any other as it is."""
     import pandas as pd
@@ -339,9 +373,13 @@ def _refuse_missing(column: Any, where: str, noun: str) -> None:
     missing = np.flatnonzero(column.isna())
     if len(missing):
         raise DataError(
-            f"{where}: row {missing[0] + 1} has no {noun} ({len(missing)} such "
-            f"row{'s' if len(missing) > 1 else ''}); fill in or leave out those rows"
+            f"{where}: row {missing[0] + 1} has no {noun} ({_such_rows(len(missing))}); "
+            "fill in or leave out those rows"
         )
+
+
+def _such_rows(count: int) -> str:
+    return f"{count:,} such row{'s' if count > 1 else ''}"
 
 
 def _short(value: object) -> str:
@@ -357,8 +395,9 @@ def write_interactions(interactions: Interactions, path: Path) -> None:
     """
     fields = (*_ARRAYS, "queries", "candidates")
     arrays = {field: getattr(interactions, field) for field in fields}
-    if interactions.timestamps is None:
-        del arrays["timestamps"]
+    for field in _OPTIONAL:
+        if arrays[field] is None:
+            del arrays[field]
     for field in ("name", "fingerprint"):
         arrays[field] = np.array(getattr(interactions, field))
     file = io.BytesIO()

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.config import SplitConfig
+from sweep.data.interactions import PARTS, Interactions
 from sweep.errors import DataError
 from sweep.quiet import import_tensorflow
 
 TUTORIAL_BUFFER = 100_000
 """Size of the shuffle buffer in the tutorial: all of MovieLens 100K."""
+
+TRAIN, VALIDATION, TEST = range(len(PARTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,31 +47,89 @@ class Split:
         )
 
 
-def split_rows(n: int, config: SplitConfig, seed: int) -> Split:
-    """Divide `n` rows by shuffling them: first training, then validation, then test rows.
+def split_rows(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
+    """Divide rows into training, validation and test rows; see `SplitConfig` for the methods.
 
-    `round(n · test_fraction)` rows are for test and `round(n · validation_fraction)` for
-    validation. The test rows do not depend on the validation fraction.
+    `random` and `tutorial` shuffle the rows: first come the training, then the validation, then
+    the test rows. Of n rows `round(n · test_fraction)` are for test and
+    `round(n · validation_fraction)` for validation. At any number of rows `tutorial` is what the
+    TensorFlow Recommenders tutorials do, with seed 42: `tf.data`'s shuffle under a global and an
+    operation seed, the first rows for training and the next for test.
 
-    `random` shuffles with NumPy. `tutorial` takes the rows of the TensorFlow Recommenders
-    tutorials (seed 42 there): `tf.data`'s shuffle under a global and an operation seed, the first
-    rows for training and the next for test, at any number of rows.
+    `time` does so for each query with its n rows sorted by time; rows of one moment are in an order
+    drawn from the seed. Each query keeps a training row; one with too few rows for a fraction to
+    round to 1 has no test row, or no validation row. Other queries' training rows may be later than
+    a test row.
+
+    `column` takes each row where the data says, `Interactions.parts`; the seed decides the order.
+
+    Whatever the method, the test rows do not depend on the validation fraction.
 
     Raises:
-        DataError: a side that was asked for would be empty.
+        DataError: the interactions lack what the method needs, or a side that was asked for would
+            be empty.
     """
-    n_test = round(n * config.test_fraction)
-    n_validation = round(n * config.validation_fraction)
-    n_train = n - n_test - n_validation
-    if min(n_train, n_test) < 1 or (config.validation_fraction > 0 and n_validation < 1):
+    n = len(interactions)
+    order = _tutorial_order(n, seed) if config.method == "tutorial" else _random_order(n, seed)
+    if config.method == "time":
+        parts = _parts_by_time(interactions, config, order)
+    elif config.method == "column":
+        parts = _parts_of_column(interactions)[order]
+    else:
+        n_test = round(n * config.test_fraction)
+        n_validation = round(n * config.validation_fraction)
+        counts = [n - n_test - n_validation, n_validation, n_test]
+        parts = np.repeat([TRAIN, VALIDATION, TEST], counts)
+    train, validation, test = (order[parts == part] for part in (TRAIN, VALIDATION, TEST))
+    if not len(train) or not len(test) or (config.validates and not len(validation)):
+        found = (
+            f"{len(train):,} to train on, {len(validation):,} to validate on and {len(test):,} to "
+            "test on; each needs at least one"
+        )
+        if config.method == "column":
+            raise DataError(
+                f"split: of {n:,} rows the column dataset.split names {found}, so name more there, "
+                "or use another method"
+            )
         raise DataError(
             f"split: test_fraction = {config.test_fraction:g} and validation_fraction = "
-            f"{config.validation_fraction:g} of {n:,} rows leave {max(n_train, 0):,} to train on, "
-            f"{n_validation:,} to validate on and {n_test:,} to test on; each needs at least one, "
-            "so give more rows or other fractions"
+            f"{config.validation_fraction:g} of {n:,} rows leave {found}, so give more rows or "
+            "other fractions"
         )
-    order = _tutorial_order(n, seed) if config.method == "tutorial" else _random_order(n, seed)
-    return Split(*np.split(order, [n_train, n_train + n_validation]))
+    return Split(train, validation, test)
+
+
+def _parts_by_time(
+    interactions: Interactions, config: SplitConfig, order: NDArray[np.int64]
+) -> NDArray[np.int8]:
+    """What each row of `order` is for: int8 [n]."""
+    if interactions.timestamps is None:
+        raise DataError(
+            f'split: method = "time" needs timestamps, and {interactions.name} has none; name '
+            "their column as dataset.timestamp, or use another method"
+        )
+    queries = interactions.query_ids[order]
+    by_time = np.lexsort((interactions.timestamps[order], queries))  # stable
+    counts = np.bincount(queries, minlength=interactions.n_queries)
+    n_test = np.minimum(np.rint(counts * config.test_fraction), counts - 1)
+    n_validation = np.minimum(np.rint(counts * config.validation_fraction), counts - 1 - n_test)
+    sorted_queries = queries[by_time]
+    n_later = counts.cumsum()[sorted_queries] - 1 - np.arange(len(order))  # of the same query
+    held_out = n_later < (n_test + n_validation)[sorted_queries]
+    parts = np.empty(len(order), np.int8)
+    parts[by_time] = np.where(
+        n_later < n_test[sorted_queries], TEST, np.where(held_out, VALIDATION, TRAIN)
+    )
+    return parts
+
+
+def _parts_of_column(interactions: Interactions) -> NDArray[np.int8]:
+    if interactions.parts is None:
+        raise DataError(
+            f'split: method = "column" needs a column, and {interactions.name} has none; name it '
+            "as dataset.split, or use another method"
+        )
+    return interactions.parts
 
 
 def _random_order(n: int, seed: int) -> NDArray[np.int64]:

@@ -47,6 +47,7 @@ class Recommender(tf.Module):
         self._candidate_row = _row_lookup(interactions.candidates)
         self._queries = _with_mean_row(model.query_side(tf.range(data.n_queries)))
         self._candidates = _with_mean_row(model.candidate_side(tf.range(data.n_candidates)))
+        self._retrieval = _with_mean(model.retrieval_queries(tf.range(data.n_queries)))
         self._model = model
         self._query_texts = tf.Variable(interactions.queries.astype(str), trainable=False)
         self._candidate_texts = tf.Variable(interactions.candidates.astype(str), trainable=False)
@@ -77,7 +78,7 @@ class Recommender(tf.Module):
         empty texts with the score -inf.
         """
         rows = self._query_row.lookup(query)
-        scores, candidates = self._index(self._queries.at(rows).embeddings)
+        scores, candidates = self._index(tf.gather(self._retrieval, rows))
         pairs = rows[:, tf.newaxis] * self._n_candidates + tf.cast(candidates, tf.int64)
         place = tf.minimum(
             tf.searchsorted(self._seen, tf.reshape(pairs, [-1])), tf.size(self._seen) - 1
@@ -89,8 +90,8 @@ class Recommender(tf.Module):
     @tf.function(input_signature=[_TEXTS])
     def recommend_all(self, query: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best of all candidates, those of the training rows among them; as `recommend`."""
-        queries = self._queries.at(self._query_row.lookup(query))
-        scores, candidates = self._index(queries.embeddings, k=self._length)
+        queries = tf.gather(self._retrieval, self._query_row.lookup(query))
+        scores, candidates = self._index(queries, k=self._length)
         return self._named(scores, candidates)
 
     @tf.function(input_signature=[])
@@ -112,18 +113,14 @@ def _row_lookup(vocabulary: np.ndarray) -> tf.lookup.StaticHashTable:
 
 
 def _with_mean_row(side: Side) -> Side:
-    """A tower's answers as variables, with one more row: the mean, for ids that are not known."""
-    return Side(
-        *(
-            None
-            if part is None
-            else tf.Variable(
-                tf.concat([part, tf.reduce_mean(part, axis=0, keepdims=True)], axis=0),
-                trainable=False,
-            )
-            for part in side
-        )
-    )
+    """A tower's answers, each with one more row."""
+    return Side(*(None if part is None else _with_mean(part) for part in side))
+
+
+def _with_mean(part: tf.Tensor) -> tf.Variable:
+    """As a variable, with one more row: the mean, for ids that are not known."""
+    mean = tf.reduce_mean(part, axis=0, keepdims=True)
+    return tf.Variable(tf.concat([part, mean], axis=0), trainable=False)
 
 
 def write_saved_model(recommender: Recommender, folder: Path, files: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
         self,
         reduction: Literal["sum", "mean"] = "sum",
         temperature: float = 1.0,
+        l2: float = 0.0,
         name: str | None = None,
     ) -> None:
         """Initializes the task.
@@ -30,11 +31,13 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
         Args:
             reduction: over the rows of the batch; `tfrs.tasks.Retrieval` sums.
             temperature: above 0; scores are divided by it.
+            l2: at least 0; factor of the squared lengths of every row's two embeddings.
             name: of the layer.
         """
         super().__init__(name=name)
         self._reduction = reduction
         self._temperature = temperature
+        self._l2 = l2
 
     def call(
         self,
@@ -60,7 +63,8 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
                 `candidate_sampling_probability` is in `tfrs.tasks.Retrieval`.
 
         Returns:
-            The scalar loss: sum or mean over the n rows of -log softmax(positive).
+            The scalar loss: sum or mean over the n rows of -log softmax(positive), and of `l2`
+            times the squared lengths.
         """
         # Padding must not decide the maximum that keeps the exponentials in range, so that a
         # padded candidate repeats a real one; its count of 0 then takes it out of the sum.
@@ -78,6 +82,13 @@ class DeduplicatedRetrieval(tf.keras.layers.Layer, base.Task):
             positives -= tf.reduce_sum(candidate_counts * log_sampling_probability)
         normalizers = tf.reduce_logsumexp(scores + multiplicity, axis=1)
         total = tf.reduce_sum(query_counts * normalizers) - positives
+        if self._l2:
+            for embeddings, counts in (
+                (query_embeddings, query_counts),
+                (candidate_embeddings, candidate_counts),
+            ):
+                lengths = tf.reduce_sum(tf.square(embeddings), axis=1)
+                total += self._l2 * tf.reduce_sum(counts * lengths)
         if self._reduction == "sum":
             return total
         return total / tf.cast(tf.size(positive_scores), total.dtype)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from sweep.config import StudyConfig, TrainingConfig
 from sweep.data.batches import Batch, TrainingData
 from sweep.errors import TrainingError
+from sweep.front.halving import Halving
 from sweep.recommender.evaluation import Evaluator
 from sweep.recommender.model import (
     BatchTensors,
@@ -39,6 +40,16 @@ def learning_rate(config: TrainingConfig, epoch: int) -> float:
     if config.learning_rate_schedule == "linear":
         return config.learning_rate * (1 - (epoch - 1) / config.epochs)
     return config.learning_rate
+
+
+def compiled(config: TrainingConfig) -> TrainingConfig:
+    """What of a training is built into the graph; the rest, set alike, may differ between trials.
+
+    Two trainings that are equal after this can share one `Trainer`.
+    """
+    return config.model_copy(
+        update={"epochs": 1, "learning_rate": 1.0, "learning_rate_schedule": "constant"}
+    )
 
 
 class Trainer:
@@ -102,12 +113,21 @@ class Trainer:
         )
         return losses
 
-    def train(self, weights: LossWeights, seed: int) -> TrialResult:
+    def train(
+        self,
+        weights: LossWeights,
+        seed: int,
+        training: TrainingConfig | None = None,
+        halving: Halving | None = None,
+    ) -> TrialResult:
         """Train from the initial state that the seed gives, and measure after every epoch.
 
         Args:
             weights: of the two losses.
             seed: of the initial state, and of the order of rows where batches are reshuffled.
+            training: another number of epochs, learning rate or schedule; nothing else of it is
+                read, see `compiled`.
+            halving: stops the trial early if its curve is not worth finishing.
 
         Raises:
             TrainingError: a loss or a metric is not a finite number; training stops there.
@@ -119,11 +139,13 @@ class Trainer:
             tf.constant(weights.rating_weight, tf.float32),
             tf.constant(weights.retrieval_weight, tf.float32),
         )
+        training = training or self._config
         history: list[Epoch] = []
         training_seconds = evaluation_seconds = 0.0
-        for number in range(1, self._config.epochs + 1):
+        pruned = False
+        for number in range(1, training.epochs + 1):
             started = self._clock()
-            self._optimizer.learning_rate.assign(learning_rate(self._config, number))
+            self._optimizer.learning_rate.assign(learning_rate(training, number))
             losses = [
                 self.step(tensors, _tensors(batch)) for batch in self._data.epoch(seed, number)
             ]
@@ -135,8 +157,11 @@ class Trainer:
             evaluation_seconds += self._clock() - trained
             training_seconds += trained - started
             history.append(Epoch(number, rating, retrieval, metrics))
+            if halving and number < training.epochs and halving.stops(number, metrics):
+                pruned = True
+                break
         return TrialResult(
-            history[-1].metrics, tuple(history), training_seconds, evaluation_seconds
+            history[-1].metrics, tuple(history), training_seconds, evaluation_seconds, pruned
         )
 
 

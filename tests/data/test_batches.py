@@ -24,10 +24,11 @@ def make_interactions(seed: int = 0) -> Interactions:
         query_ids=np.r_[np.arange(9), rng.integers(0, 9, N - 9)].astype(np.int32),
         candidate_ids=np.r_[np.arange(7), rng.integers(0, 7, N - 7)].astype(np.int32),
         labels=rng.integers(1, 6, N).astype(np.float32),
-        timestamps=None,
+        timestamps=rng.integers(0, 50, N),
         queries=np.array([str(i) for i in range(9)]),
         candidates=np.array([str(i) for i in range(7)]),
         catalogue_counts=np.array([1, 2, 1, 1, 3, 1, 1], np.int32),
+        parts=np.repeat([0, 1, 2], [70, 10, 20]).astype(np.int8),
     )
 
 
@@ -104,20 +105,35 @@ def test_fixed_batches_hold_every_training_row_once(tmp_path):
 
 
 WITH_VALIDATION = SplitConfig(test_fraction=0.2, validation_fraction=0.1)
+EVERY_METHOD = pytest.mark.parametrize(
+    "split",
+    [
+        WITH_VALIDATION,
+        WITH_VALIDATION.model_copy(update={"method": "time"}),
+        SplitConfig(method="column"),
+    ],
+    ids=lambda split: split.method,
+)
 
 
-def test_the_search_holds_out_validation_rows_and_the_final_stage_test_rows(tmp_path):
-    search = load(tmp_path, split=WITH_VALIDATION)
+def rows_of(part: Rows) -> list[tuple[int, int, float]]:
+    return triples(part.query_ids, part.candidate_ids, part.labels)
+
+
+@EVERY_METHOD
+def test_the_search_holds_out_validation_rows_and_the_final_stage_test_rows(tmp_path, split):
+    search = load(tmp_path, split=split)
+    final = load(tmp_path, split=split, stage="final")
+    sides = split_rows(make_interactions(), split, 42)
+    assert len(search.held_out) == len(sides.validation)
+    assert len(final.held_out) == len(sides.test)
+    assert len(final.train) + len(final.held_out) == N
+    assert rows_of(final.train) == sorted(rows_of(search.train) + rows_of(search.held_out))
+
+
+def test_the_test_rows_are_those_of_the_study_without_validation_rows(tmp_path):
     final = load(tmp_path, split=WITH_VALIDATION, stage="final")
-    assert (len(search.train), len(search.held_out)) == (70, 10)
-    assert (len(final.train), len(final.held_out)) == (80, 20)
-
-    def rows(part: Rows) -> list[tuple[int, int, float]]:
-        return triples(part.query_ids, part.candidate_ids, part.labels)
-
-    assert rows(final.train) == sorted(rows(search.train) + rows(search.held_out))
-    # The test rows are those of the study without validation rows.
-    assert rows(final.held_out) == rows(load(tmp_path).held_out)
+    assert rows_of(final.held_out) == rows_of(load(tmp_path).held_out)
 
 
 def test_without_validation_rows_both_stages_are_one(tmp_path):
@@ -126,14 +142,15 @@ def test_without_validation_rows_both_stages_are_one(tmp_path):
     assert len(list((tmp_path / "batches").iterdir())) == 1
 
 
-def test_test_labels_change_nothing_that_the_search_sees(tmp_path):
+@EVERY_METHOD
+def test_test_labels_change_nothing_that_the_search_sees(tmp_path, split):
     interactions = make_interactions()
-    test = split_rows(N, WITH_VALIDATION, 42).test
+    test = split_rows(interactions, split, 42).test
     labels = interactions.labels.copy()
     labels[test] = labels[test][::-1] + 7
     changed = replace(interactions, labels=labels)
-    before = load(tmp_path, interactions, WITH_VALIDATION)
-    after = load(tmp_path, changed, WITH_VALIDATION)
+    before = load(tmp_path, interactions, split)
+    after = load(tmp_path, changed, split)
     for part in ("train", "held_out"):
         for field in fields(Rows):
             a, b = (getattr(getattr(data, part), field.name) for data in (before, after))
@@ -161,6 +178,7 @@ def test_a_second_load_maps_the_files_of_the_first(tmp_path):
         {"interactions": make_interactions(seed=1)},
         {"split": SplitConfig(test_fraction=0.3)},
         {"split": SplitConfig(validation_fraction=0.2)},
+        {"split": SplitConfig(method="time")},
         {"split_seed": 7},
         {"batch_seed": 7},
         {"batch_size": 16},

@@ -78,6 +78,22 @@ def test_a_parquet_file_gives_its_rows_in_order(tmp_path: Path) -> None:
     assert data.timestamps.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_file_may_say_which_rows_are_for_what(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"ratings{suffix}"
+    frame = pd.DataFrame(
+        {"user": [1, 2, 1], "film": ["a", "b", "b"], "stars": [1, 2, 3], "when": [1, 2, 3]}
+    )
+    frame["side"] = ["test", "train", "validation"]
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    data = load(config_of(path, split="side"))
+    assert data.parts is not None
+    assert data.parts.tolist() == [2, 0, 1]
+    assert load(config_of(path)).parts is None
+    with pytest.raises(DataError, match=r"no column 'sides'.*did you mean 'side'"):
+        load(config_of(path, split="sides"))
+
+
 def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text(CSV)

@@ -221,6 +221,33 @@ def test_unusable_timestamps_are_refused_with_row_and_value(
     assert fragment in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", ["object", "category", "string"])
+def test_parts_are_places_in_their_list(dtype: str) -> None:
+    parts = pd.Series(["train", "test", "validation", "train"], dtype=dtype)
+    data = from_columns(USERS, ITEMS, LABELS, None, "n", parts=parts)
+    assert data.parts is not None
+    assert data.parts.tolist() == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "fragment"),
+    [
+        (["train", "dev", "test", "dev"], "row 2 is 'dev' (2 such rows)"),
+        (["train", "test", "Validation", "test"], "row 3 is 'Validation' (1 such row)"),
+        (["train", "train", "train", ""], "row 4 is ''"),
+        (["train", "test", None, "train"], "row 3 has no value"),
+        ([0, 1, 2, 0], "row 1 is 0"),
+        ([["train"], "test", "test", "test"], "row 1 is ['train']"),
+    ],
+    ids=str,
+)
+def test_unusable_parts_are_refused_with_row_and_value(parts: list[object], fragment: str) -> None:
+    with pytest.raises(DataError) as error:
+        from_columns(USERS, ITEMS, LABELS, None, "ratings.csv", parts=parts)
+    assert "ratings.csv: split: " in str(error.value)
+    assert fragment in str(error.value)
+
+
 def test_no_rows_and_uneven_columns_are_refused() -> None:
     with pytest.raises(DataError, match="no interactions"):
         from_columns([], [], [], None, "n")
@@ -239,6 +266,8 @@ def test_no_rows_and_uneven_columns_are_refused() -> None:
         ({"queries": np.array(["b", "a", "c"])}, "sorted, distinct"),
         ({"queries": np.array(["a", "a", "c"])}, "sorted, distinct"),
         ({"catalogue_counts": np.array([2, 0, 1], np.int32)}, "no row in the catalogue"),
+        ({"parts": np.array([0, 1, 2, 3], np.int8)}, "parts run from 0 to 3; allowed: 0 to 2"),
+        ({"parts": np.zeros(4)}, r"parts is float64 \(4,\)"),
     ],
     ids=str,
 )
@@ -272,6 +301,8 @@ def test_fingerprint_changes_with_every_part_of_the_content() -> None:
         {"queries": np.array(["alb", "o", "y"])},
         {"candidates": np.array(["x", "y", "zz"])},
         {"catalogue_counts": np.array([1, 2, 1], np.int32)},
+        {"parts": np.array([0, 1, 2, 0], np.int8)},
+        {"parts": np.array([0, 2, 1, 0], np.int8)},
     ]
     changed = {replace(data, **change).fingerprint for change in changes}  # type: ignore[arg-type]
     assert {key for change in changes for key in change} == {f.name for f in fields(data)} - {
@@ -280,15 +311,23 @@ def test_fingerprint_changes_with_every_part_of_the_content() -> None:
     assert len(changed | {data.fingerprint}) == len(changes) + 1
 
 
+def test_fingerprints_of_stored_studies_stay_valid() -> None:
+    # Computed before data could say which rows are for what.
+    assert small().fingerprint == "2f26971954c9e82275a6a0cc40cddbe9e702b884fd196b4b08d3daa192eac008"
+
+
 def test_fingerprint_does_not_see_where_one_id_ends_as_where_another_does() -> None:
     one = replace(small(), queries=np.array(["a", "bc", "d"]))
     other = replace(small(), queries=np.array(["ab", "c", "d"]))
     assert one.fingerprint != other.fingerprint
 
 
+@pytest.mark.parametrize("parts", [["train", "test", "validation", "train"], None])
 @pytest.mark.parametrize("times", [TIMES, None])
-def test_what_is_saved_is_what_is_read(tmp_path: Path, times: list[int] | None) -> None:
-    data = from_columns(["ü", "日本", "ü", "a"], ITEMS, LABELS, times, "näme")
+def test_what_is_saved_is_what_is_read(
+    tmp_path: Path, times: list[int] | None, parts: list[str] | None
+) -> None:
+    data = from_columns(["ü", "日本", "ü", "a"], ITEMS, LABELS, times, "näme", parts=parts)
     path = tmp_path / "new folder" / "data.npz"
     write_interactions(data, path)
     again = load_interactions(path)
@@ -296,6 +335,7 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path, times: list[int] | None) 
     assert again.fingerprint == data.fingerprint
     assert again.queries.tolist() == ["a", "ü", "日本"]
     assert (again.timestamps is None) == (times is None)
+    assert (again.parts is None) == (parts is None)
     assert [entry.name for entry in path.parent.iterdir()] == ["data.npz"]
 
 

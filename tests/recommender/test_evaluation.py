@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from small_data import make_data
-from sweep.config import ModelConfig, TrainingConfig
+from sweep.config import METRICS, ModelConfig, TrainingConfig
+from sweep.data import ranking
 from sweep.data.batches import Rows
 from sweep.recommender import evaluation
 from sweep.recommender.evaluation import Evaluator
@@ -75,9 +76,13 @@ def test_unseen_accuracy_leaves_out_training_pairs_but_never_the_positive_itself
 
 def test_scoring_a_few_queries_and_rows_at_a_time_changes_nothing(model, data, monkeypatch):
     whole = Evaluator(model, data, KS).evaluate()
-    monkeypatch.setattr(evaluation, "SCORES_AT_ONCE", 3 * len(data.catalogue))
+    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 3 * len(data.catalogue))
     monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 7)
     assert Evaluator(model, data, KS).evaluate() == pytest.approx(whole, rel=1e-6)
+
+
+def test_every_metric_is_measured(model, data):
+    assert Evaluator(model, data).evaluate().keys() == METRICS.keys()
 
 
 def test_a_list_longer_than_the_catalogue_always_hits(model, data):

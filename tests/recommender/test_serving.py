@@ -13,28 +13,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from small_data import N_CANDIDATES, N_QUERIES, make_data
+from small_data import N_CANDIDATES, make_data, make_interactions
 from sweep.config import ModelConfig, TrainingConfig
-from sweep.data.interactions import Interactions
 from sweep.errors import ExportError
 from sweep.recommender.model import MultiTaskModel, Side, build_model, initialize
 from sweep.recommender.serving import Recommender, load_recommender, write_saved_model
 
 DATA = make_data()
-
-
-def make_interactions() -> Interactions:
-    """Vocabularies for `DATA`; user ids with a leading zero and titles with an accent."""
-    return Interactions(
-        name="small",
-        query_ids=DATA.train.query_ids,
-        candidate_ids=DATA.train.candidate_ids,
-        labels=DATA.train.labels,
-        timestamps=None,
-        queries=np.array([f"{i:03d}" for i in range(N_QUERIES)]),
-        candidates=np.array([f"Amélie {i:02d}, the (2001)" for i in range(N_CANDIDATES)]),
-        catalogue_counts=np.ones(N_CANDIDATES, np.int32),
-    )
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from small_data import make_data
 from sweep.config import METRICS, TrainingConfig
 from sweep.data.batches import TrainingData
 from sweep.errors import TrainingError
+from sweep.front.halving import STARTUP, Halving
 from sweep.recommender.model import MultiTaskModel, initialize
-from sweep.recommender.training import Trainer, build_optimizer, learning_rate
+from sweep.recommender.training import Trainer, build_optimizer, compiled, learning_rate
 from sweep.results import LossWeights
 
 WEIGHTS = LossWeights(0.7, 0.2)
@@ -287,3 +288,35 @@ def test_three_tutorial_epochs_equal_plain_tfrs_on_movielens(movielens_data):
     )
     assert ours["rmse"] == pytest.approx(rmse, abs=0.01)
     assert ours["top_100_accuracy"] == pytest.approx(top_100, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"epochs": 3}, {"learning_rate": 0.03}, {"learning_rate_schedule": "linear"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_trial_with_its_own_setting_is_trained_as_by_a_trainer_of_that_setting(
+    make_config, data, changed
+):
+    whole, own = make_config(), make_config(**changed)
+    one = Trainer(whole, data).train(WEIGHTS, 3, training=own.training)
+    other = Trainer(own, data).train(WEIGHTS, 3)
+    assert one.metrics == other.metrics
+    assert len(one.history) == own.training.epochs
+    assert compiled(whole.training) == compiled(own.training)
+
+
+def test_what_is_built_into_the_graph_tells_two_trainings_apart(make_config):
+    for changed in ({"batch_size": 32}, {"temperature": 2.0}, {"l2": 0.1}, {"optimizer": "adam"}):
+        assert compiled(make_config(**changed).training) != compiled(make_config().training)
+
+
+def test_a_hopeless_trial_stops_at_the_rung_and_never_after_the_last_epoch(make_config, data):
+    config = make_config(epochs=4)
+    trainer = Trainer(config, data)
+    unbeatable = np.array([[0.0, -1.0]] * STARTUP)
+    for rung, pruned in ((2, True), (4, False)):
+        halving = Halving(config.objectives, 3, {rung: unbeatable})
+        result = trainer.train(WEIGHTS, 3, halving=halving)
+        assert (len(result.history), result.pruned) == (rung, pruned)
+        assert result.metrics == result.history[-1].metrics

@@ -9,11 +9,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal, Self
 
-from sweep.config import StudyConfig
+from sweep.config import (
+    Choices,
+    SearchSpaceConfig,
+    Setting,
+    StudyConfig,
+    Variable,
+    is_whole,
+)
 
-TrialState = Literal["complete", "failed", "running", "waiting"]
+TrialState = Literal["complete", "pruned", "failed", "running", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -39,18 +46,65 @@ class LossWeights:
         if self.rating_weight == 0 and self.retrieval_weight == 0:
             raise ValueError("both loss weights are 0: nothing would be trained")
 
+    @classmethod
+    def from_ratio(cls, ratio: float, scale: float) -> Self:
+        """The weights of a ratio and a scale, both above 0."""
+        root = math.sqrt(ratio)
+        return cls(scale * root, scale / root)
+
     @property
     def ratio(self) -> float:
         """`rating_weight / retrieval_weight`; infinite for the rating-only model."""
         return self.rating_weight / self.retrieval_weight if self.retrieval_weight else math.inf
 
+    @property
+    def scale(self) -> float:
+        """The common size of the weights, the square root of their product; 0 for a specialist."""
+        return math.sqrt(self.rating_weight * self.retrieval_weight)
 
-REFERENCES: Mapping[str, LossWeights] = {
-    "rating only": LossWeights(1.0, 0.0),
-    "retrieval only": LossWeights(0.0, 1.0),
-    "equal weights": LossWeights(1.0, 1.0),
-}
-"""The models every study trains first: the two specialists and the equal-weights joint model."""
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the search space: the loss weights, and the keys searched beside them.
+
+    `settings` maps dotted names, as `training.epochs`, to values.
+    """
+
+    weights: LossWeights
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+RATING_ONLY: Final = "rating only"
+RETRIEVAL_ONLY: Final = "retrieval only"
+EQUAL_WEIGHTS: Final = "equal weights"
+
+
+def references(space: SearchSpaceConfig) -> Mapping[str, Point]:
+    """The models that every study trains first, by name: two specialists and the naive joint model.
+
+    A specialist has one weight at the centre of its range and the other at 0; the joint model has
+    both weights at 1. What else is searched is at its centre, or at the first of its choices. Where
+    one weight is fixed at 0, the study is about one specialist, which is its only reference.
+    """
+    spans = [span.centre for span in space.weights.values()]
+    centre = LossWeights(*spans) if space.ratio is None else LossWeights.from_ratio(*spans)
+    settings = {name: _centre(name, variable) for name, variable in space.variables.items()}
+    weights = {
+        RATING_ONLY: (centre.rating_weight, 0.0),
+        RETRIEVAL_ONLY: (0.0, centre.retrieval_weight),
+        EQUAL_WEIGHTS: (1.0, 1.0),
+    }
+    if centre.retrieval_weight == 0:
+        weights = {RATING_ONLY: weights[RATING_ONLY]}
+    elif centre.rating_weight == 0:
+        weights = {RETRIEVAL_ONLY: weights[RETRIEVAL_ONLY]}
+    return {name: Point(LossWeights(*pair), settings) for name, pair in weights.items()}
+
+
+def _centre(name: str, variable: Variable) -> Setting:
+    if isinstance(variable, Choices):
+        return variable.choices[0]
+    return round(variable.centre) if is_whole(name) else variable.centre
 
 
 @dataclass(frozen=True)
@@ -72,22 +126,78 @@ class Epoch:
 class TrialResult:
     """What training one pair of loss weights gave.
 
-    `metrics` maps every name in `sweep.config.METRICS` to its value after the last epoch;
-    `training_seconds` and `evaluation_seconds` are wall-clock times summed over all epochs.
+    `metrics` maps every name in `sweep.config.METRICS` to its value after the last epoch: no epoch
+    is picked by its score. `training_seconds` and `evaluation_seconds` are wall-clock times summed
+    over all epochs. `pruned` tells that the last epoch of the curve is not the last that was asked.
     """
 
     metrics: Mapping[str, float]
     history: tuple[Epoch, ...]
     training_seconds: float
     evaluation_seconds: float
+    pruned: bool = False
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One more training of the same model, from another seed: every metric by name.
+
+    `seconds` is the wall-clock time that it took.
+    """
+
+    seed: int
+    metrics: Mapping[str, float]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model without loss weights, scored on the same rows as the trials.
+
+    `metrics` holds what it can be scored on: RMSE, or accuracies. `note` says how it was fitted,
+    or why it was left out, when `metrics` is empty.
+    """
+
+    name: str
+    metrics: Mapping[str, float]
+    note: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A trial trained again with one key of the study file put back to its default.
+
+    `key` is dotted, as in `model.biases`; None is the trial as it is, on the same seeds.
+    """
+
+    trial: int
+    key: str | None
+    value: Setting | None
+    default: Setting | None
+    replicates: tuple[Replicate, ...]
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """A chosen trial on the test rows: trained on training and validation rows together.
+
+    One replicate for each seed; `baselines` are fitted and scored on the same rows.
+    """
+
+    trial: int
+    replicates: tuple[Replicate, ...]
+    baselines: tuple[Baseline, ...]
 
 
 @dataclass(frozen=True)
 class Trial:
     """One trial as the store holds it.
 
-    `result` is there if and only if `state` is "complete"; `reason` says why a trial failed.
-    `reference` is the key in `REFERENCES` that the trial stands for, if it does.
+    `settings` are the values of the keys that are searched beside the weights, by dotted name.
+    `result` is there if `state` is "complete" or "pruned"; a pruned trial's is of the epoch after
+    which it was stopped. `reason` says why a trial failed or was pruned. `reference` is the name of
+    the reference that the trial stands for, if it does. `replicates` have seeds of their own, never
+    the trial's.
     """
 
     number: int
@@ -100,6 +210,22 @@ class Trial:
     started: datetime | None = None
     finished: datetime | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    replicates: tuple[Replicate, ...] = ()
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What a trial is judged by: means over its replicates, or its own result without any.
+
+        The result itself is left out of the means: the search has looked at it, and the trials that
+        were chosen to be replicated are those whose result was lucky. Empty unless complete.
+        """
+        if not self.replicates:
+            return self.result.metrics if self.result else {}
+        return {
+            name: math.fsum(r.metrics[name] for r in self.replicates) / len(self.replicates)
+            for name in self.replicates[0].metrics
+        }
 
 
 @dataclass(frozen=True)
@@ -130,11 +256,23 @@ class StudyRecord:
     config: StudyConfig
     dataset: DatasetSummary | None
     trials: tuple[Trial, ...]
+    baselines: tuple[Baseline, ...] = ()
+    ablation: tuple[Ablation, ...] = ()
+    finals: tuple[FinalScore, ...] = ()
 
     @property
     def complete(self) -> tuple[Trial, ...]:
         """The trials that have a result."""
         return tuple(trial for trial in self.trials if trial.state == "complete")
+
+    @property
+    def contenders(self) -> tuple[Trial, ...]:
+        """The trials to choose among: those with replicates, or all complete ones without any.
+
+        One lucky seed would beat a mean, so the two kinds are not compared.
+        """
+        replicated = tuple(trial for trial in self.complete if trial.replicates)
+        return replicated or self.complete
 
     @property
     def reference_point(self) -> tuple[float, ...]:
@@ -147,6 +285,14 @@ class StudyRecord:
         return tuple(
             objective.reference
             if objective.reference is not None
-            else (2 * deviation if objective.metric == "rmse" else 0.0)
+            else (2 * deviation if objective.direction == "minimize" else 0.0)
+            for objective in self.config.objectives
+        )
+
+    @property
+    def ideal_point(self) -> tuple[float, ...]:
+        """The best conceivable value of each objective: an RMSE of 0 and an accuracy of 1."""
+        return tuple(
+            0.0 if objective.direction == "minimize" else 1.0
             for objective in self.config.objectives
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
+from sweep.config import Setting
+from sweep.front.halving import Halving
 from sweep.results import LossWeights, TrialResult
 
 
@@ -18,6 +20,8 @@ class TrialSpec:
     number: int
     weights: LossWeights
     seed: int
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    halving: Halving | None = None
 
 
 class Executor(Protocol):
@@ -65,10 +69,10 @@ class InProcessExecutor(Executor):
 
     def __init__(
         self,
-        train: Callable[[LossWeights, int], TrialResult],
+        train: Callable[[TrialSpec], TrialResult],
         prepare: Callable[[], object] = lambda: None,
     ) -> None:
-        """Takes the function to train with: loss weights and a seed to a result.
+        """Takes the function to train with.
 
         Another, called once before, may load what that one needs; what it returns is not used.
         """
@@ -83,7 +87,7 @@ class InProcessExecutor(Executor):
         """Train now."""
         future: Future[TrialResult] = Future()
         try:
-            future.set_result(self._train(spec.weights, spec.seed))
+            future.set_result(self._train(spec))
         except BaseException as error:  # a future carries Ctrl-C too; `result()` raises it again
             future.set_exception(error)
         return future

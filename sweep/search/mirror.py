@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.config import SearchSpaceConfig
 from sweep.errors import StorageError
-from sweep.search.space import WEIGHTS, contains, distributions, from_parameters
+from sweep.search.space import contains, distributions
 
 
 class MirroredStorage(InMemoryStorage):
@@ -71,8 +71,7 @@ class MirroredStorage(InMemoryStorage):
     def _as_seen(self, frozen: FrozenTrial) -> FrozenTrial:
         trial = copy.copy(frozen)
         trial.user_attrs = {}
-        weights = from_parameters(frozen.params)
-        if weights is not None and contains(self._space, weights):
+        if contains(self._space, frozen.params):
             trial.distributions = distributions(self._space)
         elif trial.state == TrialState.COMPLETE:
             trial.state = TrialState.FAIL
@@ -117,7 +116,7 @@ class MirroredStorage(InMemoryStorage):
             return False
         if (
             state == TrialState.COMPLETE
-            and not set(WEIGHTS) <= self.get_trial(trial_id).params.keys()
+            and not distributions(self._space).keys() <= self.get_trial(trial_id).params.keys()
         ):
             state, values = TrialState.FAIL, None
         return super().set_trial_state_values(trial_id, state, values)

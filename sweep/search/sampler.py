@@ -10,6 +10,7 @@ Sobol's sequence and the grid do not start again; they go on.
 from __future__ import annotations
 
 import importlib.util
+import math
 import warnings
 
 import numpy as np
@@ -18,16 +19,28 @@ from optuna.exceptions import ExperimentalWarning
 
 from sweep.config import SamplerConfig, SearchSpaceConfig
 from sweep.errors import ConfigError
-from sweep.results import REFERENCES
-from sweep.search.space import contains
+from sweep.results import references
+from sweep.search.space import contains, grid_axes, to_parameters
+
+MOST_POINTS = 10_000_000
+"""Largest number of points that a grid may have."""
 
 
-def check_sampler(config: SamplerConfig) -> None:
+def check_sampler(config: SamplerConfig, space: SearchSpaceConfig) -> None:
     """See that the sampler can be used here.
 
     Raises:
-        ConfigError: it needs a package that is not installed.
+        ConfigError: it needs a package that is not installed, or its grid is too large.
     """
+    if config.name == "grid":
+        sizes = {name: len(axis) for name, axis in grid_axes(space, config.points).items()}
+        if math.prod(sizes.values()) > MOST_POINTS:
+            counts = ", ".join(f"{size} of {name}" for name, size in sizes.items())
+            raise ConfigError(
+                f"sampler.points: found {config.points}, which makes a grid of "
+                f"{math.prod(sizes.values()):,} points ({counts}); allowed: {MOST_POINTS:,} points "
+                "in all; lower it, or choose another sampler"
+            )
     if config.name == "gp" and importlib.util.find_spec("torch") is None:
         raise ConfigError(
             "sampler.name: found 'gp', which needs PyTorch, and it is not installed; run "
@@ -50,10 +63,12 @@ def build_sampler(
     Raises:
         ConfigError: it needs a package that is not installed.
     """
-    check_sampler(config)
+    check_sampler(config, space)
     fresh = int(np.random.SeedSequence([seed, asked]).generate_state(1)[0])
     # A reference inside the search space counts for Optuna; the file's number is of drawn trials.
-    startup = config.startup_trials + sum(contains(space, w) for w in REFERENCES.values())
+    startup = config.startup_trials + sum(
+        contains(space, to_parameters(point, space)) for point in references(space).values()
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match config.name:

@@ -2,12 +2,14 @@
 
 A study of sweep is an ordinary Optuna study, which `optuna` and `optuna-dashboard` show as any
 other: its objectives have the names of their metrics, and `rating_weight` and `retrieval_weight`
-are its parameters. What sweep adds are user attributes. Of a study: `config`, `dataset` and
-`sweep_schema`, the version of this layout. Of a trial:
+(or `ratio` and `scale`) are its parameters, beside the keys that are searched. What sweep adds are
+user attributes. Of a study: `config`, `dataset`, `sweep_schema`, the version of this layout, and as
+they come `baselines`, `replicates:N` of trial N, `ablation` and `finals`. Of a trial:
 
 ================== =================================================================
-`rating_weight`,   on trials that sweep chose itself, as the references; a specialist
-`retrieval_weight` has no parameters, since 0 is outside every range
+`rating_weight`,   on trials that sweep chose itself, as the references, with the
+`retrieval_weight` keys that are searched; a specialist has no parameters, since 0
+                   is outside every range
 `reference`        which reference it is
 `replaces`         number of the trial cut short that it repeats
 `seed`, `versions` of the model's initial state; of the software
@@ -15,11 +17,11 @@ are its parameters. What sweep adds are user attributes. Of a study: `config`, `
 `history`          both losses and the metrics, by name: a list with one value for each epoch
 `seconds`          spent on training and on evaluation; `budget`, on failed trials too: how
                    much of the study's time went by from the end of the trial before
-`reason`, `retry`  why it failed; whether that was no fault of its weights
+`reason`, `retry`  why it failed or was pruned; whether that was no fault of its weights
 ================== =================================================================
 
 Each attribute is a transaction, a millisecond or two, so values that belong together share one.
-MySQL holds at most 64 KiB in an attribute, a history of some 200 epochs; SQLite and PostgreSQL know
+MySQL holds at most 64 KiB in an attribute, a history of some 120 epochs; SQLite and PostgreSQL know
 no such limit.
 """
 
@@ -29,7 +31,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -47,12 +49,16 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from sweep.config import StudyConfig, check_study
+from sweep.config import SearchSpaceConfig, StudyConfig, check_study
 from sweep.errors import ConfigError, StorageError, StudyNotFoundError
 from sweep.results import (
+    Ablation,
+    Baseline,
     DatasetSummary,
     Epoch,
-    LossWeights,
+    FinalScore,
+    Point,
+    Replicate,
     StudyRecord,
     Trial,
     TrialResult,
@@ -79,7 +85,7 @@ _BUSY_SECONDS: Final = 30.0
 _STATES: Final[Mapping[OptunaState, TrialState]] = {
     OptunaState.COMPLETE: "complete",
     OptunaState.FAIL: "failed",
-    OptunaState.PRUNED: "failed",
+    OptunaState.PRUNED: "pruned",
     OptunaState.RUNNING: "running",
     OptunaState.WAITING: "waiting",
 }
@@ -89,10 +95,10 @@ _STATES: Final[Mapping[OptunaState, TrialState]] = {
 class StudySummaryLine:
     """One line of the list of studies.
 
-    `asked` is the number of complete trials that the study file asks for, None where only a time is
-    set; `best` maps each objective to its best value so far; `last_activity` is when the last trial
-    began or ended. `problem` says why a study cannot be read: then nothing is known of its
-    objectives and of what was asked.
+    `complete` includes what was pruned; `asked` is the number of trials that the study file asks
+    for, None where only a time is set; `best` maps each objective to its best value so far;
+    `last_activity` is when the last trial began or ended. `problem` says why a study cannot be
+    read: then nothing is known of its objectives and of what was asked.
     """
 
     name: str
@@ -364,7 +370,7 @@ def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
     moments = (m for t in trials for m in (t.datetime_start, t.datetime_complete) if m is not None)
     line = StudySummaryLine(
         name=name,
-        complete=len(complete),
+        complete=sum(is_done(trial) for trial in trials),
         failed=sum(_STATES[trial.state] == "failed" for trial in trials),
         asked=None,
         best={},
@@ -398,8 +404,74 @@ def load_study_record(storage: BaseStorage | str, name: str) -> StudyRecord:
     with storage_errors(storage):
         config, dataset = read_header(storage, name)
         study_id = storage.get_study_id_from_name(name)
-        trials = tuple(to_trial(t) for t in storage.get_all_trials(study_id, deepcopy=False))
-    return StudyRecord(name=name, config=config, dataset=dataset, trials=trials)
+        attributes = storage.get_study_user_attrs(study_id)
+        trials = tuple(
+            to_trial(frozen, config, attributes.get(f"replicates:{frozen.number}", ()))
+            for frozen in storage.get_all_trials(study_id, deepcopy=False)
+        )
+    return StudyRecord(
+        name=name,
+        config=config,
+        dataset=dataset,
+        trials=trials,
+        baselines=_baselines(attributes.get("baselines", ())),
+        ablation=tuple(
+            Ablation(
+                **{
+                    **part,
+                    "value": _setting(part["value"]),
+                    "default": _setting(part["default"]),
+                    "replicates": _replicates(part["replicates"]),
+                }
+            )
+            for part in attributes.get("ablation", ())
+        ),
+        finals=tuple(
+            FinalScore(
+                final["trial"], _replicates(final["replicates"]), _baselines(final["baselines"])
+            )
+            for final in attributes.get("finals", ())
+        ),
+    )
+
+
+def _replicates(stored: Iterable[Mapping[str, Any]]) -> tuple[Replicate, ...]:
+    return tuple(Replicate(**one) for one in stored)
+
+
+def _baselines(stored: Iterable[Mapping[str, Any]]) -> tuple[Baseline, ...]:
+    return tuple(Baseline(**one) for one in stored)
+
+
+def _setting(stored: Any) -> Any:
+    return tuple(stored) if isinstance(stored, list) else stored
+
+
+def write_replicates(
+    storage: BaseStorage, name: str, trial: int, replicates: Sequence[Replicate]
+) -> None:
+    """Store the replicates of a trial, in place of those it has."""
+    _write(storage, name, f"replicates:{trial}", [asdict(one) for one in replicates])
+
+
+def write_baselines(storage: BaseStorage, name: str, baselines: Sequence[Baseline]) -> None:
+    """Store a study's baselines."""
+    _write(storage, name, "baselines", [asdict(one) for one in baselines])
+
+
+def write_ablation(storage: BaseStorage, name: str, ablation: Sequence[Ablation]) -> None:
+    """Store a study's ablation, in place of the one it has."""
+    _write(storage, name, "ablation", [asdict(one) for one in ablation])
+
+
+def write_finals(storage: BaseStorage, name: str, finals: Sequence[FinalScore]) -> None:
+    """Store the scores on the test rows, in place of those a study has."""
+    _write(storage, name, "finals", [asdict(one) for one in finals])
+
+
+def _write(storage: BaseStorage, name: str, key: str, value: object) -> None:
+    with storage_errors(storage):
+        storage.set_study_user_attr(storage.get_study_id_from_name(name), key, value)
 
 
 def header(config: StudyConfig, dataset: DatasetSummary) -> dict[str, Any]:
@@ -483,12 +555,13 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _result(attributes: Mapping[str, Any]) -> TrialResult:
+def _result(attributes: Mapping[str, Any], *, pruned: bool) -> TrialResult:
     return TrialResult(
         metrics={name: float(value) for name, value in attributes["metrics"].items()},
         history=_epochs(attributes["history"]),
         training_seconds=attributes["seconds"]["training"],
         evaluation_seconds=attributes["seconds"]["evaluation"],
+        pruned=pruned,
     )
 
 
@@ -513,34 +586,46 @@ def is_complete(frozen: FrozenTrial) -> bool:
     return frozen.state == OptunaState.COMPLETE and "metrics" in frozen.user_attrs
 
 
-def stored_weights(frozen: FrozenTrial) -> LossWeights | None:
-    """The loss weights of a stored trial; None if it was stopped before it had both."""
+def is_done(frozen: FrozenTrial) -> bool:
+    """Whether a stored trial counts towards the budget: it is complete, or was pruned by sweep."""
+    pruned = frozen.state == OptunaState.PRUNED and "metrics" in frozen.user_attrs
+    return pruned or is_complete(frozen)
+
+
+def stored_point(frozen: FrozenTrial, space: SearchSpaceConfig) -> Point | None:
+    """The point of a stored trial; None if it was stopped before it had one."""
     return (
-        from_parameters(frozen.user_attrs)
-        or from_parameters(frozen.params)
-        or from_parameters(frozen.system_attrs.get("fixed_params", {}))
+        from_parameters(frozen.user_attrs, space)
+        or from_parameters(frozen.params, space)
+        or from_parameters(frozen.system_attrs.get("fixed_params", {}), space)
     )
 
 
-def to_trial(frozen: FrozenTrial) -> Trial:
-    """An Optuna trial as sweep's own value."""
+def to_trial(
+    frozen: FrozenTrial, config: StudyConfig, replicates: Iterable[Mapping[str, Any]] = ()
+) -> Trial:
+    """An Optuna trial, and what is stored of its replicates, as sweep's own value."""
     attributes = frozen.user_attrs
     complete = is_complete(frozen)
+    point = stored_point(frozen, config.search_space)
     state = _STATES[frozen.state]
     reason = attributes.get("reason")
-    if state == "complete" and not complete:
-        state, reason = "failed", "completed by another program, without a result of sweep"
+    if state in ("complete", "pruned") and not is_done(frozen):
+        verb = "completed" if state == "complete" else "pruned"
+        state, reason = "failed", f"{verb} by another program, without a result of sweep"
     return Trial(
         number=frozen.number,
         state=state,
-        weights=stored_weights(frozen),
+        weights=point.weights if point else None,
         seed=attributes.get("seed"),
-        result=_result(attributes) if complete else None,
+        result=_result(attributes, pruned=not complete) if complete or state == "pruned" else None,
         reason=reason,
         reference=attributes.get("reference"),
         started=_aware(frozen.datetime_start),
         finished=_aware(frozen.datetime_complete),
         versions=attributes.get("versions", {}),
+        settings=point.settings if point else {},
+        replicates=_replicates(replicates),
     )
 
 

@@ -15,7 +15,7 @@ import statistics
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -30,21 +30,41 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.config import Objective, StudyConfig
 from sweep.errors import IncomparableStudyError, StorageError, TrainingError
+from sweep.front.halving import halving
 from sweep.front.pareto import hypervolume, minimised
-from sweep.results import REFERENCES, DatasetSummary, LossWeights, StudyRecord, TrialResult
+from sweep.results import (
+    Baseline,
+    DatasetSummary,
+    Point,
+    Replicate,
+    StudyRecord,
+    TrialResult,
+    references,
+)
 from sweep.search.executors import Executor, TrialSpec
 from sweep.search.mirror import MirroredStorage
+from sweep.search.replication import replication_plan
 from sweep.search.sampler import build_sampler, check_sampler
-from sweep.search.space import contains, grid, suggest, to_parameters
+from sweep.search.space import (
+    contains,
+    distributions,
+    from_parameters,
+    grid,
+    to_attributes,
+    to_parameters,
+)
 from sweep.search.storage import (
     header,
     is_complete,
+    is_done,
     load_study_record,
     read_header,
     result_attributes,
     single_writer,
     storage_errors,
-    stored_weights,
+    stored_point,
+    write_baselines,
+    write_replicates,
 )
 
 FAILURES_IN_A_ROW: Final = 5
@@ -53,7 +73,10 @@ FAILURES_IN_A_ROW: Final = 5
 STOPPED: Final = "coordinator stopped"
 INTERRUPTED: Final = "interrupted"
 
-Ending = Literal["trials", "minutes", "stopped", "exhausted"]
+Ending = Literal["trials", "minutes", "converged", "stopped", "exhausted"]
+
+REPLICATES_SHARE: Final = 0.25
+"""Of a study's minutes, what the search leaves for the replicates."""
 
 
 class StopSignal(Protocol):
@@ -68,11 +91,13 @@ class StopSignal(Protocol):
 class Progress:
     """How far a study is.
 
-    `done` of `total` trials are complete, earlier launches included; `total` is None where only a
-    time is set, and never more than a grid still allows. `best` maps each objective to its best
-    value so far. `seconds_left` is None until a trial has been timed.
+    `done` of `total` trials are complete or pruned, earlier launches included; `total` is None
+    where no number is set, and never more than a grid still allows. Once `doing` is "replicates",
+    both count these. `best` maps each objective to its best value so far. `seconds_left` is None
+    until a trial has been timed.
     """
 
+    doing: Literal["trials", "replicates"]
     done: int
     total: int | None
     failed: int
@@ -83,9 +108,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class _Planned:
-    """Weights that no sampler draws, and the attributes their trial starts with."""
+    """A point that no sampler draws, and the attributes its trial starts with."""
 
-    weights: LossWeights
+    point: Point
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -94,7 +119,7 @@ class _Asked:
     """A trial that Optuna knows as running."""
 
     trial: optuna.Trial
-    weights: LossWeights
+    point: Point
     began: float
 
 
@@ -105,6 +130,7 @@ def run_study(
     dataset: DatasetSummary,
     *,
     versions: Mapping[str, str] = MappingProxyType({}),
+    baselines: Callable[[], Sequence[Baseline]] = tuple,
     on_progress: Callable[[Progress], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
     stop: StopSignal | None = None,
@@ -113,8 +139,9 @@ def run_study(
     """Run a study to its end: begin it, or do what is left of it.
 
     The references come first, in their order; then trials that were cut short; then what the
-    sampler draws. `budget.trials` is the number of complete trials of the study; one below what is
-    done trains nothing, and is stored as what is done.
+    sampler draws; when the search is over, the replicates (`sweep.search.replication`).
+    `budget.trials` is the number of complete and pruned trials of the study; one below what is done
+    trains no trial, and is stored as what is done.
 
     `budget.minutes` are spent while at least one trial of the study runs, by the wall clock, over
     all its launches. Failed and interrupted trials count; getting ready to train, the time between
@@ -131,6 +158,7 @@ def run_study(
         executor: trains the trials.
         dataset: what they are trained on.
         versions: of the software, recorded with every trial.
+        baselines: fits and scores the baselines; called once in the life of a study.
         on_progress: told when all is ready for the first trial, and as every trial ends.
         say: told in words how it begins and why it ends.
         stop: once it is set no trial begins, and what runs is finished.
@@ -143,21 +171,28 @@ def run_study(
             study is at work.
         TrainingError: five trials in a row have failed.
     """
-    check_sampler(config.sampler)
+    check_sampler(config.sampler, config.search_space)
     with _quiet(), storage_errors(storage), single_writer(storage, config.name):
         asked = config.budget.trials
         config = _begin(config, storage, dataset)
         _fail_leftovers(storage, config.name)
-        coordinator = _Coordinator(config, storage, executor, dataset, versions, on_progress, clock)
-        before = coordinator.complete
+        if not load_study_record(storage, config.name).baselines:
+            write_baselines(storage, config.name, baselines())
+        coordinator = _Coordinator(config, storage, executor, versions, on_progress, clock)
+        before = coordinator.done
         if before:
-            say(f"Study {config.name!r} goes on: {before} trials are complete")
+            say(f"Study {config.name!r} goes on: {before} trials are done")
         ending = coordinator.run(stop)
-        say(_last_words(config.name, asked, before, coordinator.complete, ending))
+        say(_last_words(config, asked, before, coordinator.done, ending))
+        if ending != "stopped":
+            coordinator.replicate(stop, say)
     return load_study_record(storage, config.name)
 
 
-def _last_words(name: str, asked: int | None, before: int, done: int, ending: Ending) -> str:
+def _last_words(
+    config: StudyConfig, asked: int | None, before: int, done: int, ending: Ending
+) -> str:
+    name, budget = config.name, config.budget
     match ending:
         case "trials" if asked is not None and asked < done:
             return (
@@ -170,6 +205,11 @@ def _last_words(name: str, asked: int | None, before: int, done: int, ending: En
             return (
                 f"Study {name!r} has tried all points of its grid: {done} trials; "
                 "for more, raise sampler.points"
+            )
+        case "converged":
+            return (
+                f"Study {name!r} has converged: the normalised hypervolume gained less than "
+                f"{budget.min_delta:g} in the last {budget.patience} of {done} trials"
             )
         case "trials" | "minutes" if done == before:
             return (
@@ -223,9 +263,9 @@ def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([objective.metric for objective in config.objectives])
-    complete = sum(is_complete(trial) for trial in study.get_trials(deepcopy=False))
-    if config.budget.trials is not None and config.budget.trials < complete:
-        budget = config.budget.model_copy(update={"trials": complete})
+    done = sum(is_done(trial) for trial in study.get_trials(deepcopy=False))
+    if config.budget.trials is not None and config.budget.trials < done:
+        budget = config.budget.model_copy(update={"trials": done})
         config = config.model_copy(update={"budget": budget})
     stored = storage.get_study_user_attrs(study_id)
     for key, value in header(config, dataset).items():
@@ -259,10 +299,12 @@ def _check_comparable(
 
 def _comparable(config: StudyConfig, dataset: DatasetSummary) -> dict[str, object]:
     """What must stay the same for trials to compare, by dotted key."""
-    document = config.model_dump(mode="json", exclude={"budget", "sampler"})
+    document = config.model_dump(mode="json", exclude={"budget", "sampler", "pruner"})
     del document["seeds"]["sampler"]
-    for span in document["search_space"].values():
-        del span["low"], span["high"]
+    space = document["search_space"]
+    for span in (*space.values(), *space["variables"].values()):
+        if span and "low" in span:
+            del span["low"], span["high"]
     for objective in document["objectives"]:
         del objective["reference"]  # read from the trials' metrics, at any time
     if config.dataset.is_file:
@@ -300,18 +342,25 @@ def _plan(config: StudyConfig, trials: list[FrozenTrial]) -> Iterator[_Planned]:
     retried = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("retry")]
     settled = {t.number for t in trials} - {t.number for t in retried}
     done = {t.user_attrs.get("reference") for t in trials if t.number in settled}
-    for name, weights in REFERENCES.items():
+    space = config.search_space
+    for name, point in references(space).items():
         if name not in done:
-            yield _Planned(weights, {"reference": name})
+            yield _Planned(point, {"reference": name})
     replaced = {t.user_attrs.get("replaces") for t in trials}
     for trial in retried:
-        again = stored_weights(trial)
+        again = stored_point(trial, space)
         if again and "reference" not in trial.user_attrs and trial.number not in replaced:
             yield _Planned(again, {"replaces": trial.number})
     if config.sampler.name == "grid":
-        visited = {*REFERENCES.values(), *(stored_weights(trial) for trial in trials)}
-        points = grid(config.search_space, config.sampler.points, config.seeds.sampler)
-        yield from (_Planned(weights) for weights in points if weights not in visited)
+        before = [*references(space).values(), *(stored_point(trial, space) for trial in trials)]
+        visited = {_key(point) for point in before if point}
+        points = grid(space, config.sampler.points, config.seeds.sampler)
+        yield from (_Planned(point) for point in points if _key(point) not in visited)
+
+
+def _key(point: Point) -> frozenset[tuple[str, object]]:
+    """What equal points have in common, and can be looked up by."""
+    return frozenset(to_attributes(point).items())
 
 
 class _Score:
@@ -344,7 +393,6 @@ class _Coordinator:
         config: StudyConfig,
         storage: BaseStorage,
         executor: Executor,
-        dataset: DatasetSummary,
         versions: Mapping[str, str],
         on_progress: Callable[[Progress], None],
         clock: Callable[[], float],
@@ -352,6 +400,7 @@ class _Coordinator:
         study_id = storage.get_study_id_from_name(config.name)
         trials = storage.get_all_trials(study_id, deepcopy=False)
         self._config = config
+        self._storage = storage
         self._executor = executor
         self._on_progress = on_progress
         self._clock = clock
@@ -373,25 +422,37 @@ class _Coordinator:
         self._to_come = (
             sum(1 for _ in _plan(config, trials)) if config.sampler.name == "grid" else None
         )
-        self._score = _Score(
-            config.objectives, StudyRecord(config.name, config, dataset, ()).reference_point
-        )
+        record = load_study_record(storage, config.name)
+        self._score = _Score(config.objectives, record.reference_point)
+        ideal = minimised(record.ideal_point, config.objectives)
+        self._box = float(np.prod(minimised(record.reference_point, config.objectives) - ideal))
+        self._hypervolumes: list[float] = []  # normalised, after each trial that is done
+        self._results = [trial.result for trial in record.trials if trial.result]
         self._durations: deque[float] = deque(maxlen=25)
-        self._spent: float = sum(t.user_attrs.get("seconds", {}).get("budget", 0) for t in trials)
+        self._spent: float = sum(
+            t.user_attrs.get("seconds", {}).get("budget", 0) for t in trials
+        ) + sum(replicate.seconds for trial in record.trials for replicate in trial.replicates)
         self._spent_until = clock()  # what goes by later, with a trial running, is not in it yet
-        self.complete = self._failed = self._failures_in_a_row = 0
+        self.done = self._failed = self._failures_in_a_row = 0
         for trial in trials:
-            if is_complete(trial):
+            if is_done(trial):
                 seconds = trial.user_attrs["seconds"]
                 self._durations.append(seconds["training"] + seconds["evaluation"])
-                self.complete += 1
-                self._score.add(trial.values)
+                self._count(trial.values if is_complete(trial) else None)
             else:
                 self._failed += 1
         self._asked: dict[int, _Asked] = {}
         self._futures: dict[Future[TrialResult], int] = {}
 
+    def _count(self, values: list[float] | None) -> None:
+        """Count a trial that is done; `values` are its objectives unless it was pruned."""
+        self.done += 1
+        if values is not None:
+            self._score.add(values)
+        self._hypervolumes.append(self._score.hypervolume / self._box)
+
     def run(self, stop: StopSignal | None) -> Ending:
+        """Do the search: trials until something ends it."""
         if self._ending(stop) is None:
             self._executor.prepare()
         self._report()
@@ -418,15 +479,28 @@ class _Coordinator:
     def _ending(self, stop: StopSignal | None) -> Ending | None:
         """Why no trial should begin now; None if one should."""
         budget = self._config.budget
-        if budget.trials is not None and self.complete + len(self._futures) >= budget.trials:
+        if budget.trials is not None and self.done + len(self._futures) >= budget.trials:
             return "trials"
         if stop is not None and stop.is_set():
             return "stopped"
-        if budget.minutes is not None and self._time_left(budget.minutes) <= 0:
+        if budget.minutes is not None and self._time_left(self._search_minutes()) <= 0:
             return "minutes"
+        if budget.patience is not None and self._gain(budget.patience) < budget.min_delta:
+            return "converged"
         if self._config.sampler.name == "grid" and self._next is None:
             return "exhausted"
         return None
+
+    def _gain(self, patience: int) -> float:
+        """What the last trials added to the normalised hypervolume; infinite for too few trials."""
+        if len(self._hypervolumes) <= patience:
+            return math.inf
+        return self._hypervolumes[-1] - self._hypervolumes[-1 - patience]
+
+    def _search_minutes(self) -> float:
+        budget = self._config.budget
+        assert budget.minutes is not None
+        return budget.minutes * (1 - REPLICATES_SHARE if budget.replicates else 1)
 
     def _time_left(self, minutes: float) -> float:
         running = self._clock() - self._spent_until if self._asked else 0.0
@@ -450,25 +524,36 @@ class _Coordinator:
         asked = self._ask(planned)
         number = asked.trial.number
         self._asked[number] = asked
-        spec = TrialSpec(number, asked.weights, self._config.seeds.model)
+        is_reference = planned is not None and "reference" in planned.attributes
+        spec = TrialSpec(
+            number,
+            asked.point.weights,
+            self._config.seeds.model,
+            asked.point.settings,
+            None
+            if is_reference
+            else halving(self._config.pruner, self._config.objectives, self._results),
+        )
         self._futures[self._executor.submit(spec)] = number
 
     def _ask(self, planned: _Planned | None) -> _Asked:
         space, began = self._config.search_space, self._clock()
+        known = distributions(space)
         if planned is None:
-            trial = self._study.ask()
-            return _Asked(trial, suggest(trial, space), began)
-        inside = contains(space, planned.weights)
-        parameters = to_parameters(planned.weights)
+            trial = self._study.ask(known)
+            point = from_parameters(trial.params, space)
+            assert point is not None
+            return _Asked(trial, point, began)
+        parameters = to_parameters(planned.point, space)
+        inside = contains(space, parameters)
         # Outside its search space, a log range above all, Optuna would not take them: a specialist
         # is a trial without parameters, whose weights are attributes alone.
         self._study.enqueue_trial(
-            parameters if inside else {}, user_attrs={**parameters, **planned.attributes}
+            parameters if inside else {},
+            user_attrs={**to_attributes(planned.point), **planned.attributes},
         )
-        trial = self._study.ask()
-        if inside:
-            suggest(trial, space)  # registers the parameters; the values are those enqueued
-        return _Asked(trial, planned.weights, began)
+        # With the distributions, the parameters enqueued are registered as the trial's.
+        return _Asked(self._study.ask(known if inside else None), planned.point, began)
 
     def _finish(self, future: Future[TrialResult]) -> None:
         asked = self._asked[self._futures.pop(future)]
@@ -489,13 +574,19 @@ class _Coordinator:
         if wrong:
             self._count_failure(asked, "; ".join(wrong))
             return
-        self._write(asked, result_attributes(result, self._spend()))
-        self._study.tell(asked.trial, values)
+        attributes = result_attributes(result, self._spend())
+        if result.pruned:
+            attributes["reason"] = f"pruned after epoch {result.history[-1].epoch}"
+        self._write(asked, attributes)
+        if result.pruned:
+            self._study.tell(asked.trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(asked.trial, values)
         del self._asked[asked.trial.number]
         self._durations.append(self._clock() - asked.began)
-        self.complete += 1
         self._failures_in_a_row = 0
-        self._score.add(values)
+        self._results.append(result)
+        self._count(None if result.pruned else values)
 
     def _count_failure(self, asked: _Asked, reason: str) -> None:
         self._fail(asked, reason, retry=False)
@@ -505,8 +596,8 @@ class _Coordinator:
             raise TrainingError(
                 f"study {self._config.name!r}: {FAILURES_IN_A_ROW} trials in a row have failed, "
                 f"the last (trial {asked.trial.number}, rating_weight "
-                f"{asked.weights.rating_weight:g}, retrieval_weight "
-                f"{asked.weights.retrieval_weight:g}) because {reason}; lower "
+                f"{asked.point.weights.rating_weight:g}, retrieval_weight "
+                f"{asked.point.weights.retrieval_weight:g}) because {reason}; lower "
                 "training.learning_rate or the bounds of the search space, under another study name"
             )
 
@@ -524,7 +615,8 @@ class _Coordinator:
     def _report(self) -> None:
         self._on_progress(
             Progress(
-                done=self.complete,
+                doing="trials",
+                done=self.done,
                 total=self._total(),
                 failed=self._failed,
                 best=self._score.best,
@@ -536,7 +628,7 @@ class _Coordinator:
     def _total(self) -> int | None:
         bounds = [self._config.budget.trials]
         if self._to_come is not None:
-            bounds.append(self.complete + len(self._asked) + self._to_come)
+            bounds.append(self.done + len(self._asked) + self._to_come)
         return min((bound for bound in bounds if bound is not None), default=None)
 
     def _seconds_left(self) -> float | None:
@@ -545,8 +637,62 @@ class _Coordinator:
         total = self._total()
         if total is not None and self._durations:
             bounds.append(
-                (total - self.complete) * statistics.median(self._durations) / self._executor.slots
+                (total - self.done) * statistics.median(self._durations) / self._executor.slots
             )
         if self._config.budget.minutes is not None:
-            bounds.append(max(self._time_left(self._config.budget.minutes), 0.0))
+            bounds.append(max(self._time_left(self._search_minutes()), 0.0))
         return min(bounds, default=None)
+
+    def replicate(self, stop: StopSignal | None, say: Callable[[str], None]) -> None:
+        """Train the contenders again with fresh seeds; each replicate is stored as it ends."""
+        record = load_study_record(self._storage, self._config.name)
+        stored = {trial.number: list(trial.replicates) for trial in record.trials}
+        plan = deque(replication_plan(record))
+        if not plan:
+            return
+        total, names = len(plan), len({trial.number for trial, _ in plan})
+        say(f"Training {names} trials again with fresh seeds: {total} replicates")
+        self._executor.prepare()
+        running: dict[Future[TrialResult], tuple[int, int]] = {}
+        durations: deque[float] = deque(maxlen=25)
+        done = 0
+        while plan or running:
+            while plan and len(running) < self._executor.slots and not self._is_over(stop):
+                trial, seed = plan.popleft()
+                assert trial.weights is not None
+                spec = TrialSpec(trial.number, trial.weights, seed, trial.settings)
+                running[self._executor.submit(spec)] = trial.number, seed
+            if not running:
+                say(f"{len(plan)} replicates are left for the next launch")
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, seed = running.pop(future)
+                try:
+                    result = future.result()
+                except TrainingError as error:
+                    say(f"Trial {number} with seed {seed} failed, one replicate less: {error}")
+                    continue
+                seconds = result.training_seconds + result.evaluation_seconds
+                self._spent += seconds
+                durations.append(seconds)
+                stored[number].append(Replicate(seed, result.metrics, seconds))
+                write_replicates(self._storage, self._config.name, number, stored[number])
+            done = total - len(plan) - len(running)
+            left = (total - done) * statistics.median(durations or [0]) / self._executor.slots
+            self._on_progress(
+                Progress(
+                    "replicates",
+                    done,
+                    total,
+                    self._failed,
+                    self._score.best,
+                    self._score.hypervolume,
+                    left,
+                )
+            )
+
+    def _is_over(self, stop: StopSignal | None) -> bool:
+        minutes = self._config.budget.minutes
+        return (stop is not None and stop.is_set()) or (
+            minutes is not None and minutes * 60 <= self._spent
+        )

@@ -13,8 +13,8 @@ from optuna.storages import BaseStorage
 
 from builders import MOVIELENS_100K, make_config
 from sweep.config import METRICS, StudyConfig
-from sweep.results import Epoch, LossWeights, StudyRecord, TrialResult
-from sweep.search.executors import InProcessExecutor
+from sweep.results import Epoch, LossWeights, StudyRecord, TrialResult, references
+from sweep.search.executors import InProcessExecutor, TrialSpec
 from sweep.search.study import run_study
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "qmc", "random", "grid")
@@ -30,9 +30,9 @@ def null_result(weights: LossWeights, **changed: float) -> TrialResult:
     return TrialResult(metrics, history, training_seconds=1.25, evaluation_seconds=0.25)
 
 
-def null_train(weights: LossWeights, seed: int) -> TrialResult:
-    assert seed == 0
-    return null_result(weights)
+def null_train(spec: TrialSpec) -> TrialResult:
+    assert spec.seed == 0
+    return null_result(spec.weights)
 
 
 def small_study(
@@ -43,13 +43,15 @@ def small_study(
     high: float = 100.0,
     **tables: Any,
 ) -> StudyConfig:
+    """A study without replicates, unless its budget asks for them."""
     span = {"low": low, "high": high, "log": True}
+    budget = tables.pop("budget", {"trials": trials})
     return make_config(
         "small",
         **{
             "search_space": {"rating_weight": span, "retrieval_weight": span},
             "sampler": {"name": sampler, "startup_trials": 4, "population": 4, "points": 4},
-            "budget": {"trials": trials},
+            "budget": {"replicates": 0, **budget},
             **tables,
         },
     )
@@ -58,13 +60,17 @@ def small_study(
 def run(
     config: StudyConfig,
     storage: BaseStorage,
-    train: Callable[[LossWeights, int], TrialResult] = null_train,
+    train: Callable[[TrialSpec], TrialResult] = null_train,
     **options: Any,
 ) -> StudyRecord:
     dataset = options.pop("dataset", MOVIELENS_100K)
     prepare = options.pop("prepare", lambda: None)
     with InProcessExecutor(train, prepare) as executor:
         return run_study(config, storage, executor, dataset, **options)
+
+
+REFERENCES = {name: point.weights for name, point in references(small_study().search_space).items()}
+"""The references of every small study."""
 
 
 def start_python(code: str, *arguments: str) -> subprocess.Popen[str]:

@@ -13,8 +13,8 @@ def test_training_in_process_is_done_when_submitted() -> None:
     calls = []
     result = TrialResult({}, (), 1.0, 0.5)
 
-    def train(weights: LossWeights, seed: int) -> TrialResult:
-        calls.append((weights, seed))
+    def train(spec: TrialSpec) -> TrialResult:
+        calls.append((spec.weights, spec.seed))
         return result
 
     with InProcessExecutor(train) as executor:

@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from null_training import pairs, run, small_study, start_python
+from null_training import REFERENCES, pairs, run, small_study, start_python
 
-from sweep.results import REFERENCES
 from sweep.search.storage import load_study_record, open_storage
 
 LAUNCH = """
@@ -18,9 +17,9 @@ import sys, time
 from null_training import null_train, run, small_study
 from sweep.search.storage import open_storage
 
-def train(weights, seed):
+def train(spec):
     time.sleep(0.004)
-    return null_train(weights, seed)
+    return null_train(spec)
 
 run(
     small_study(60), open_storage(sys.argv[1]), train,

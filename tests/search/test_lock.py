@@ -15,6 +15,7 @@ from builders import make_config
 from sweep import cli
 from sweep.errors import StorageError
 from sweep.results import LossWeights, TrialResult
+from sweep.search.executors import TrialSpec
 from sweep.search.lock import exclusive
 from sweep.search.storage import load_study_record, open_storage
 
@@ -28,13 +29,13 @@ from sweep.search.storage import open_storage
 
 url, name, trials, file = sys.argv[1:]
 
-def train(weights, seed):
+def train(spec):
     while not Path(file).exists():
         time.sleep(0.01)
-    return null_train(weights, seed)
+    return null_train(spec)
 
 run(
-    make_config(name, budget={"trials": int(trials)}), open_storage(url), train,
+    make_config(name, budget={"trials": int(trials), "replicates": 0}), open_storage(url), train,
     on_progress=lambda progress: print(progress.done, flush=True),
 )
 """
@@ -53,7 +54,8 @@ def test_a_second_launch_is_refused_with_who_holds_the_study(tmp_path: Path) -> 
     url, go = f"sqlite:///{tmp_path}/s.db", tmp_path / "go"
     calls: list[LossWeights] = []
 
-    def train(weights: LossWeights, _: int) -> TrialResult:
+    def train(spec: TrialSpec) -> TrialResult:
+        weights = spec.weights
         calls.append(weights)
         return null_result(weights)
 
@@ -61,7 +63,11 @@ def test_a_second_launch_is_refused_with_who_holds_the_study(tmp_path: Path) -> 
         assert process.stdout is not None
         assert process.stdout.readline() == "0\n"
         with pytest.raises(StorageError) as caught:
-            run(make_config("small", budget={"trials": 12}), open_storage(url), train)
+            run(
+                make_config("small", budget={"trials": 12, "replicates": 0}),
+                open_storage(url),
+                train,
+            )
         go.touch()
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors, calls) == (0, "", [])
@@ -107,7 +113,14 @@ def test_a_killed_launch_lets_go(tmp_path: Path) -> None:
         assert process.stdout.readline() == "0\n"
         os.kill(process.pid, signal.SIGKILL)
     assert (tmp_path / "s.db.small.lock").exists()
-    assert len(run(make_config("small", budget={"trials": 4}), open_storage(url)).complete) == 4
+    assert (
+        len(
+            run(
+                make_config("small", budget={"trials": 4, "replicates": 0}), open_storage(url)
+            ).complete
+        )
+        == 4
+    )
     assert os.listdir(tmp_path) == ["s.db"]  # noqa: PTH208
 
 
@@ -116,9 +129,23 @@ def test_two_studies_of_one_store_run_at_the_same_time(tmp_path: Path) -> None:
     with start_python(HELD, url, "long", "20", str(go)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "0\n"
-        assert len(run(make_config("short", budget={"trials": 8}), open_storage(url)).trials) == 8
+        assert (
+            len(
+                run(
+                    make_config("short", budget={"trials": 8, "replicates": 0}), open_storage(url)
+                ).trials
+            )
+            == 8
+        )
         go.touch()
-        assert len(run(make_config("next", budget={"trials": 8}), open_storage(url)).trials) == 8
+        assert (
+            len(
+                run(
+                    make_config("next", budget={"trials": 8, "replicates": 0}), open_storage(url)
+                ).trials
+            )
+            == 8
+        )
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
     with sqlite3.connect(tmp_path / "s.db") as connection:
@@ -145,7 +172,8 @@ def test_launches_that_begin_together_create_a_store_once(tmp_path: Path) -> Non
 def test_a_link_to_the_store_has_the_same_lock(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tmp_path / "s.db")
 
-    def train(weights: LossWeights, _: int) -> TrialResult:
+    def train(spec: TrialSpec) -> TrialResult:
+        weights = spec.weights
         with pytest.raises(StorageError, match="is being launched by process"):
             run(small_study(3), open_storage(f"sqlite:///{tmp_path}/link.db"))
         return null_result(weights)

@@ -10,7 +10,8 @@ from null_training import SAMPLERS, null_train, pairs, run, small_study
 
 from sweep.config import SamplerConfig
 from sweep.errors import ConfigError
-from sweep.results import REFERENCES, LossWeights, TrialResult
+from sweep.results import LossWeights, TrialResult, references
+from sweep.search.executors import TrialSpec
 from sweep.search.sampler import check_sampler
 
 CLASSES: Mapping[str, type[optuna.samplers.BaseSampler]] = {
@@ -90,18 +91,20 @@ def bred_from(sampler: str, high: float) -> list[tuple[float, float]]:
 def test_references_are_always_first_and_as_they_are(sampler: str) -> None:
     order: list[LossWeights] = []
 
-    def train(weights: LossWeights, seed: int) -> TrialResult:
-        order.append(weights)
-        return null_train(weights, seed)
+    def train(spec: TrialSpec) -> TrialResult:
+        order.append(spec.weights)
+        return null_train(spec)
 
     for high in (100.0, 0.5):
         order.clear()
         record = run(
             small_study(5, sampler=sampler, high=high), optuna.storages.InMemoryStorage(), train
         )
-        assert order[:3] == list(REFERENCES.values())
-        assert [t.reference for t in record.trials] == [*REFERENCES, None, None]
-        assert [t.weights for t in record.trials[:3]] == list(REFERENCES.values())
+        points = references(record.config.search_space)
+        expected = [point.weights for point in points.values()]
+        assert order[:3] == expected
+        assert [t.reference for t in record.trials] == [*points, None, None]
+        assert [t.weights for t in record.trials[:3]] == expected
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -171,7 +174,7 @@ def test_a_grid_does_not_repeat_a_reference_that_is_on_it() -> None:
 def test_gp_without_pytorch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'sweep\[gp\]'"):
-        check_sampler(SamplerConfig(name="gp"))
+        check_sampler(SamplerConfig(name="gp"), small_study().search_space)
     storage = optuna.storages.InMemoryStorage()
     with pytest.raises(ConfigError, match="PyTorch"):
         run(small_study(5, sampler="gp"), storage)

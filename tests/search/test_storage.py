@@ -9,12 +9,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from null_training import null_result, null_train, run, small_study
+from null_training import null_result, run, small_study
 
 from builders import MOVIELENS_100K, make_config
 from sweep.config import METRICS
 from sweep.errors import StorageError, StudyNotFoundError
 from sweep.results import Epoch, LossWeights, TrialResult
+from sweep.search.executors import TrialSpec
 from sweep.search.storage import (
     list_studies,
     load_study_record,
@@ -183,7 +184,8 @@ def test_a_study_is_read_back_as_it_was_recorded(tmp_path: Path) -> None:
     config = small_study(5)
     results: list[TrialResult] = []
 
-    def train(weights: LossWeights, _: int) -> TrialResult:
+    def train(spec: TrialSpec) -> TrialResult:
+        weights = spec.weights
         # An irrelevant metric may be anything; objectives are checked by the coordinator.
         results.append(null_result(weights, top_1_accuracy=[0.1, float("inf")][len(results) % 2]))
         return results[-1]
@@ -202,7 +204,7 @@ def test_a_study_is_read_back_as_it_was_recorded(tmp_path: Path) -> None:
 
 
 def test_a_long_history_fits_what_mysql_holds_in_an_attribute() -> None:
-    epochs = [Epoch(i, 1 / i, 2 / i, dict.fromkeys(METRICS, 1 / (i + 3))) for i in range(1, 201)]
+    epochs = [Epoch(i, 1 / i, 2 / i, dict.fromkeys(METRICS, 1 / (i + 3))) for i in range(1, 121)]
     attributes = result_attributes(TrialResult({}, tuple(epochs), 1, 1), 1)
     assert len(json.dumps(attributes["history"])) < 2**16
 
@@ -265,7 +267,7 @@ def test_a_study_that_cannot_be_read_is_listed_with_its_problem_among_the_others
 ) -> None:
     storage = open_storage(sqlite_url(tmp_path))
     run(small_study(4), storage)
-    run(make_config("well", budget={"trials": 3}), storage)
+    run(make_config("well", budget={"trials": 3, "replicates": 0}), storage)
     optuna.load_study(study_name="small", storage=storage).set_user_attr(attribute, value)
     small, well = list_studies(storage)
     assert (small.name, small.complete, small.asked, small.best) == ("small", 4, None, {})
@@ -297,7 +299,7 @@ def test_optuna_reads_a_study_as_any_other(tmp_path: Path) -> None:
     assert specialist.user_attrs["rating_weight"] == 1.0
     assert specialist.user_attrs["retrieval_weight"] == 0.0
     assert set(searched.params) == {"rating_weight", "retrieval_weight"}
-    result = null_train(LossWeights(**searched.params), 0)
+    result = null_result(LossWeights(**searched.params))
     assert searched.values == [result.metrics["rmse"], result.metrics["top_100_accuracy"]]
     assert searched.user_attrs["metrics"] == result.metrics
     seconds = searched.user_attrs["seconds"]

@@ -11,13 +11,13 @@ from typing import Any
 
 import optuna
 import pytest
-from null_training import null_result, null_train, pairs, run, small_study
+from null_training import REFERENCES, null_result, null_train, pairs, run, small_study
 
 from builders import MOVIELENS_100K
 from sweep.config import StudyConfig
 from sweep.errors import IncomparableStudyError, StorageError, TrainingError
 from sweep.front.pareto import hypervolume, objective_values
-from sweep.results import REFERENCES, LossWeights, StudyRecord, TrialResult
+from sweep.results import LossWeights, StudyRecord, TrialResult
 from sweep.search.executors import Executor, TrialSpec
 from sweep.search.storage import load_study_record, open_storage
 from sweep.search.study import Progress, run_study
@@ -35,9 +35,9 @@ class Counter:
         self.calls = 0
         self._special = {int(name.removeprefix("at_")): do for name, do in special.items()}
 
-    def __call__(self, weights: LossWeights, _: int) -> TrialResult:
+    def __call__(self, spec: TrialSpec) -> TrialResult:
         self.calls += 1
-        return self._special.get(self.calls, null_result)(weights)
+        return self._special.get(self.calls, null_result)(spec.weights)
 
 
 def raising(error: BaseException) -> Callable[[LossWeights], TrialResult]:
@@ -66,7 +66,7 @@ def test_trials_is_the_total_and_a_second_launch_does_what_is_left(
     assert second.trials[:7] == first.trials
     assert said == [
         "Study 'small' is complete: 7 trials",
-        "Study 'small' goes on: 7 trials are complete",
+        "Study 'small' goes on: 7 trials are done",
         "Study 'small' is complete: 12 trials",
     ]
 
@@ -118,7 +118,8 @@ def test_minutes_count_trials_of_all_launches_and_nothing_else(
     def prepare() -> None:
         clock.now += 500
 
-    def train(weights: LossWeights, _: int) -> TrialResult:
+    def train(spec: TrialSpec) -> TrialResult:
+        weights = spec.weights
         clock.now += 30
         # Less than it took, as starting and saving are neither training nor evaluation.
         return replace(null_result(weights), training_seconds=12.0, evaluation_seconds=5.0)
@@ -163,7 +164,8 @@ def test_it_gets_ready_once_and_only_if_there_is_something_to_train(
 ) -> None:
     calls: list[str] = []
 
-    def train(weights: LossWeights, _: int) -> TrialResult:
+    def train(spec: TrialSpec) -> TrialResult:
+        weights = spec.weights
         calls.append("train")
         return null_result(weights)
 
@@ -188,7 +190,8 @@ def test_getting_ready_counts_for_no_trial(memory: optuna.storages.BaseStorage) 
     def prepare() -> None:
         clock.now += 100
 
-    def train(weights: LossWeights, _: int) -> TrialResult:
+    def train(spec: TrialSpec) -> TrialResult:
+        weights = spec.weights
         clock.now += 2
         return null_result(weights)
 
@@ -259,7 +262,7 @@ def test_a_training_error_fails_its_trial_alone(memory: optuna.storages.BaseStor
 
 
 def test_five_failures_in_a_row_stop_the_study(memory: optuna.storages.BaseStorage) -> None:
-    def train(_weights: LossWeights, _seed: int) -> TrialResult:
+    def train(_: TrialSpec) -> TrialResult:
         raise TrainingError("diverged")
 
     with pytest.raises(TrainingError, match=r"5 trials in a row.*\(trial 4.*because diverged; "):
@@ -511,11 +514,11 @@ def test_progress_counts_and_scores_like_the_record(memory: optuna.storages.Base
     config = small_study(10)
     clock = FakeClock()
 
-    def train(weights: LossWeights, seed: int) -> TrialResult:
+    def train(spec: TrialSpec) -> TrialResult:
         clock.now += 2
         if seen and seen[-1].done == 5 and seen[-1].failed == 0:
             raise TrainingError("diverged")
-        return null_train(weights, seed)
+        return null_train(spec)
 
     seen: list[Progress] = []
     record = run(config, memory, train, on_progress=seen.append, clock=clock)

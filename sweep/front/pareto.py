@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,23 +27,23 @@ FloatArray = NDArray[np.float64]
 
 
 def objective_values(trials: Sequence[Trial], objectives: Sequence[Objective]) -> FloatArray:
-    """The objectives of complete trials, turned so that lower is better.
+    """The objectives of trials by their single results, which is what the search saw.
 
     Returns:
-        float64 [n_trials, n_objectives].
+        float64 [n_trials, n_objectives], lower is better.
 
     Raises:
         ValueError: a trial has no result, or its result lacks an objective's metric.
     """
-    rows = []
-    for trial in trials:
-        if trial.result is None:
-            raise ValueError(f"trial {trial.number} is {trial.state}, not complete: no metrics")
-        missing = [o.metric for o in objectives if o.metric not in trial.result.metrics]
-        if missing:
-            raise ValueError(f"trial {trial.number} has no metric {', '.join(missing)}")
-        rows.append([trial.result.metrics[objective.metric] for objective in objectives])
-    return minimised(np.array(rows, dtype=np.float64).reshape(-1, len(objectives)), objectives)
+    return _values(trials, [t.result.metrics if t.result else {} for t in trials], objectives)
+
+
+def judged_values(trials: Sequence[Trial], objectives: Sequence[Objective]) -> FloatArray:
+    """The objectives of trials by `Trial.metrics`, which is what a trial is judged by.
+
+    Returns and raises what `objective_values` does.
+    """
+    return _values(trials, [trial.metrics for trial in trials], objectives)
 
 
 def minimised(values: ArrayLike, objectives: Sequence[Objective]) -> FloatArray:
@@ -80,6 +80,21 @@ def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     return members
 
 
+def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
+    """The rank of each point: 0 on the front, 1 on what would be the front without it, and so on.
+
+    Goldberg's ranking ("Genetic Algorithms in Search, Optimization, and Machine Learning", 1989),
+    as in NSGA-II. Takes and raises what `non_dominated` does; int64 [n].
+    """
+    points = _checked(values)
+    ranks = np.full(len(points), -1, dtype=np.int64)
+    rank = 0
+    while (left := np.flatnonzero(ranks < 0)).size:
+        ranks[left[non_dominated(points[left])]] = rank
+        rank += 1
+    return ranks
+
+
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     """The size of the region between the points and the reference point.
 
@@ -100,6 +115,31 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     x, y = np.minimum(points, bound)[np.argsort(points[:, 0])].T
     floor = np.minimum.accumulate(np.append(bound[1], y))
     return float((bound[0] - x) @ (floor[:-1] - floor[1:]))
+
+
+def normalised_hypervolume(values: ArrayLike, reference: ArrayLike, ideal: ArrayLike) -> float:
+    """The hypervolume as a fraction of what the ideal point alone would have.
+
+    Takes and raises what `hypervolume` does.
+
+    Args:
+        values: float64 [n, 2], lower is better.
+        reference: float64 [2], lower is better.
+        ideal: float64 [2], the best conceivable value of each objective, lower is better.
+
+    Returns:
+        0 … 1, where no point is better than the ideal in any objective.
+
+    Raises:
+        ValueError: also where the ideal is not below the reference in both objectives.
+    """
+    box = hypervolume([np.asarray(ideal, dtype=np.float64)], reference)
+    if box == 0:
+        raise ValueError(
+            f"the ideal point {ideal!r} is not below the reference point {reference!r} in both "
+            "objectives: no hypervolume is possible"
+        )
+    return hypervolume(values, reference) / box
 
 
 def hypervolume_history(values: ArrayLike, reference: ArrayLike) -> FloatArray:
@@ -128,20 +168,37 @@ def hypervolume_history(values: ArrayLike, reference: ArrayLike) -> FloatArray:
 
 
 def front_of(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[Trial, ...]:
-    """The complete trials that are on the front, the best of the first objective first.
+    """The trials that are on the front of `judged_values`, the best of the first objective first.
 
-    Trials with equal objectives are all kept, in order of their numbers.
+    Trials with equal objectives are all kept, in order of their numbers. Trials with replicates and
+    trials without do not compare: give `StudyRecord.contenders`, or some of them.
+
+    Raises:
+        ValueError: a trial has no result, or lacks an objective's metric.
     """
-    complete = [trial for trial in trials if trial.state == "complete"]
-    values = objective_values(complete, objectives)
+    values = judged_values(trials, objectives)
     members = [
         (*row, trial.number, trial)
-        for row, trial, on_front in zip(
-            values.tolist(), complete, non_dominated(values), strict=True
-        )
+        for row, trial, on_front in zip(values.tolist(), trials, non_dominated(values), strict=True)
         if on_front
     ]
     return tuple(member[-1] for member in sorted(members, key=lambda member: member[:-1]))
+
+
+def _values(
+    trials: Sequence[Trial],
+    scores: Sequence[Mapping[str, float]],
+    objectives: Sequence[Objective],
+) -> FloatArray:
+    rows = []
+    for trial, metrics in zip(trials, scores, strict=True):
+        if not metrics:
+            raise ValueError(f"trial {trial.number} is {trial.state}, not complete: no metrics")
+        missing = [o.metric for o in objectives if o.metric not in metrics]
+        if missing:
+            raise ValueError(f"trial {trial.number} has no metric {', '.join(missing)}")
+        rows.append([metrics[objective.metric] for objective in objectives])
+    return minimised(np.array(rows, dtype=np.float64).reshape(-1, len(objectives)), objectives)
 
 
 def _checked(values: ArrayLike) -> FloatArray:

@@ -1,183 +1,47 @@
-"""One trial out of many, by a rule that a person writes in a few characters.
+"""One trial out of many, by a rule, and in plain words why this one.
 
-=====================  ===========================================================================
-`knee`                 the knee of the front, see `Knee`
-`min:rmse`             the best trial in one metric; `max:` for a metric that is better higher
-`trial:17`             that complete trial
-`rmse<=1.1`            of the trials within the bound (`<`, `<=`, `>`, `>=`) the best in the other
-                       objective; where the bound is on no objective, the knee of those trials
-=====================  ===========================================================================
+A rule puts trials in an order: the first is the choice, the second its runner-up. It chooses among
+`StudyRecord.contenders` and judges them by `Trial.metrics`, the means of their replicates.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sweep.config import METRICS, Objective
+from sweep.config import Objective, Setting
 from sweep.errors import SelectionError
-from sweep.front.pareto import front_of, minimised, objective_values
+from sweep.front.pareto import FloatArray, front_of, judged_values, minimised
+from sweep.front.rules import (
+    Best,
+    Bound,
+    Knee,
+    Numbered,
+    Reference,
+    Rule,
+    Utility,
+    metric_sign,
+    parse_rule,
+)
+from sweep.front.uncertainty import difference, estimate
 from sweep.results import StudyRecord, Trial
-
-_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-
-
-@dataclass(frozen=True)
-class Knee:
-    """The member of the front that bulges most towards the ideal point.
-
-    Each objective is scaled to 0 … 1 between the best and the worst value on the front. The knee
-    is the member with the largest signed distance, on the ideal's side, from the straight line
-    through the two ends of the front: Das, "On characterizing the 'knee' of the Pareto curve based
-    on normal-boundary intersection", Structural Optimization 18, 1999. Where no member lies on
-    that side (a front of one or two points, a straight or hollow one) it is the end that is best
-    in the first objective. Ties go to the better first objective, then to the lower number.
-
-    Members beyond `StudyRecord.reference_point` in an objective, which add nothing to the
-    hypervolume, are left out: a model that never learnt to rate would otherwise set the scale, and
-    every useful member would look alike. Where all are beyond it, all count.
-    """
-
-    def __str__(self) -> str:
-        return "knee"
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best trial in one metric; ties go to the better objectives, then to the lower number."""
-
-    metric: str
-
-    def __str__(self) -> str:
-        return f"{'min' if METRICS[self.metric] == 'minimize' else 'max'}:{self.metric}"
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """The complete trial of that number."""
-
-    number: int
-
-    def __str__(self) -> str:
-        return f"trial:{self.number}"
-
-
-@dataclass(frozen=True)
-class Bound:
-    """Of the trials whose metric compares so with the limit, the best in the other objective.
-
-    Where the metric is not an objective, there is no one other: then the knee of the front that
-    those trials form among themselves. Ties go as for `Best`.
-    """
-
-    metric: str
-    comparison: str
-    limit: float
-
-    def __str__(self) -> str:
-        return f"{self.metric}{self.comparison}{self.limit:.12g}"
-
-    def admits(self, value: float) -> bool:
-        """Whether a value of the metric is within the limit."""
-        return _COMPARISONS[self.comparison](value, self.limit)
-
-
-Rule = Knee | Best | Numbered | Bound
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen trial, the rule that chose it, and the reason as a sentence for a person."""
+    """A chosen trial, the rule that chose it, and the reason in plain sentences.
+
+    `runner_up` is the next best by the same rule; None where there is no other, or where the trial
+    was named by its number.
+    """
 
     trial: Trial
     rule: Rule
     reason: str
-
-
-def parse_rule(text: str, objectives: Sequence[Objective]) -> Rule:
-    """Read a rule such as `knee`, `min:rmse`, `trial:17` or `rmse <= 1.1`.
-
-    Spaces and letter case do not matter. The objectives only serve to show fitting examples when
-    the text is no rule; any metric in `sweep.config.METRICS` can be named.
-
-    Raises:
-        SelectionError: the text is no rule, names no metric, or asks for the worst of a metric.
-    """
-    rule = text.strip().lower()
-    if rule == "knee":
-        return Knee()
-    if match := re.fullmatch(r"(min|max)\s*:\s*(.*)", rule):
-        metric = _known_metric(match[2], text)
-        best = Best(metric)
-        if not str(best).startswith(match[1]):
-            better = "lower" if METRICS[metric] == "minimize" else "higher"
-            raise SelectionError(
-                f"rule {text!r}: {metric} is better when {better}, so this would pick the worst "
-                f"trial; use {best}"
-            )
-        return best
-    if match := re.fullmatch(r"trial\s*:\s*(.*)", rule):
-        if not re.fullmatch(r"[0-9]{1,18}", match[1]):
-            raise SelectionError(
-                f"rule {text!r}: {match[1]!r} is not the number of a trial; write for example "
-                "trial:17"
-            )
-        return Numbered(int(match[1]))
-    if match := re.fullmatch(r"([^<>=]*?)\s*(<=|>=|<|>)\s*([^<>=]*)", rule):
-        metric = _known_metric(match[1], text)
-        try:
-            limit = float(match[3])
-        except ValueError:
-            limit = math.nan
-        if not math.isfinite(limit):
-            raise SelectionError(
-                f"rule {text!r}: {match[3]!r} is not a finite number; write for example "
-                f"{metric}{match[2]}{'1.1' if metric == 'rmse' else '0.3'}"
-            )
-        return Bound(metric, match[2], limit)
-    first, second = (objective.metric for objective in objectives)
-    close = difflib.get_close_matches(rule, ("knee",), n=1)
-    raise SelectionError(
-        f"rule {text!r} is not understood; allowed: knee, {Best(first)}, {Best(second)}, trial:17, "
-        f'or a bound in quotes such as "{first}{_example_bound(first)}"'
-        + (f"; did you mean {close[0]!r}?" if close else "")
-    )
-
-
-def select(rule: Rule, record: StudyRecord) -> Choice:
-    """Choose one complete trial of a study, by what `parse_rule` gave.
-
-    Raises:
-        SelectionError: no trial is complete, or none satisfies the rule; the message says which
-            trials there are, or how close the closest one comes.
-    """
-    if not record.complete:
-        raise SelectionError(
-            f"rule {rule}: the study has no complete trial to choose from "
-            f"({len(record.trials)} in other states); launch it first, then choose"
-        )
-    study = _Study(record)
-    match rule:
-        case Knee():
-            trial, reason = study.knee(record.complete, "")
-        case Best():
-            trial, reason = study.best(rule)
-        case Numbered():
-            trial, reason = study.numbered(rule)
-        case Bound():
-            trial, reason = study.bounded(rule)
-    return Choice(trial, rule, f"{_introduce(trial)} {reason}.")
+    runner_up: Trial | None = None
 
 
 def choose(record: StudyRecord, rule: str) -> Choice:
@@ -189,174 +53,293 @@ def choose(record: StudyRecord, rule: str) -> Choice:
     return select(parse_rule(rule, record.config.objectives), record)
 
 
-def metric_label(metric: str) -> str:
-    """A metric's name for a person: `rmse` is "RMSE", `top_5_accuracy` is "top-5 accuracy"."""
-    label = re.sub(r"top_(\d+)_", r"top-\1 ", metric.replace("unseen_", "unseen "))
-    return "RMSE" if label == "rmse" else label
+def select(rule: Rule, record: StudyRecord) -> Choice:
+    """Choose one trial of a study, by what `parse_rule` gave.
 
-
-@dataclass(frozen=True)
-class _Study:
-    """A study with complete trials, and how they compare."""
-
-    record: StudyRecord
-
-    @property
-    def complete(self) -> Sequence[Trial]:
-        return self.record.complete
-
-    @property
-    def objectives(self) -> Sequence[Objective]:
-        return self.record.config.objectives
-
-    def knee(self, among: Sequence[Trial], of_those: str) -> tuple[Trial, str]:
-        front = front_of(among, self.objectives)
-        values = objective_values(front, self.objectives)
-        bound = minimised(self.record.reference_point, self.objectives)
-        within = np.flatnonzero((values <= bound).all(axis=1)).tolist()
-        size = len(front)
-        if 0 < len(within) < size:
-            front, values = tuple(front[i] for i in within), values[within]
-            of_those += f" ({size - len(within)} beyond the reference point left out)"
-        best, worst = values.min(axis=0), values.max(axis=0)
-        # On scaled axes the ends of the front are (0, 1) and (1, 0).
-        span = np.where(worst > best, worst - best, 1.0)
-        bulge = (1 - ((values - best) / span).sum(axis=1)) / math.sqrt(2)
-        index = int(np.argmax(bulge))
-        if (values == best).all():
-            equal = f", as {len(front) - 1} more on the front" if len(front) > 1 else ""
-            reason = f"is the best in both objectives{of_those}{equal}"
-        elif bulge[index] < 1e-9:  # only rounding tells such a point from the line
-            index = 0
-            reason = (
-                f"has the best {metric_label(self.objectives[0].metric)} of a front of "
-                f"{size}{of_those} that has no knee between its ends"
-            )
-        else:
-            reason = f"is the knee of the front of {size}{of_those}"
-        both = " and ".join(self._standing(front[index], o) for o in self.objectives)
-        return front[index], f"{reason}: {both}"
-
-    def best(self, rule: Best) -> tuple[Trial, str]:
-        sign = 1 if METRICS[rule.metric] == "minimize" else -1
-        trial = min(
-            self.complete,
-            key=lambda trial: (sign * _value(trial, rule.metric, rule), *self._rank(trial)),
+    Raises:
+        SelectionError: no trial is complete, or none satisfies the rule; the message says which
+            trials there are, or how close the closest one comes.
+    """
+    if not record.complete:
+        raise SelectionError(
+            f"rule {rule}: the study has no complete trial to choose from "
+            f"({len(record.trials)} in other states); launch it first, then choose"
         )
-        extreme = "lowest" if sign == 1 else "highest"
-        others = " and ".join(
-            self._standing(trial, objective)
-            for objective in self.objectives
-            if objective.metric != rule.metric
-        )
-        return trial, (
-            f"has the {extreme} {metric_label(rule.metric)} of {_trials(len(self.complete))}, "
-            f"{_value(trial, rule.metric, rule):.4g}, with {others}"
-        )
-
-    def numbered(self, rule: Numbered) -> tuple[Trial, str]:
-        found = next((trial for trial in self.record.trials if trial.number == rule.number), None)
-        if found is None or found.result is None:
-            numbers = [str(trial.number) for trial in self.complete]
-            listed = ", ".join(numbers[:10]) + (", …" if len(numbers) > 10 else "")
-            problem = (
-                "there is no such trial"
-                if found is None
-                else f"that trial is {found.state}" + (f" ({found.reason})" if found.reason else "")
-            )
-            raise SelectionError(f"rule {rule}: {problem}; complete trials are {listed}")
-        front = front_of(self.complete, self.objectives)
-        both = " and ".join(self._standing(found, objective) for objective in self.objectives)
-        if any(member.number == found.number for member in front):
-            return found, f"was named by its number; it is on the front of {len(front)}: {both}"
-        own = objective_values([found], self.objectives)
-        better = int(
-            np.flatnonzero((objective_values(front, self.objectives) <= own).all(axis=1))[0]
-        )
-        return found, (
-            f"was named by its number; it is not on the front, trial {front[better].number} is "
-            f"better: {both}"
-        )
-
-    def bounded(self, rule: Bound) -> tuple[Trial, str]:
-        admitted = [t for t in self.complete if rule.admits(_value(t, rule.metric, rule))]
-        if not admitted:
-            closest = min(
-                self.complete,
-                key=lambda t: (abs(_value(t, rule.metric, rule) - rule.limit), t.number),
-            )
-            raise SelectionError(
-                f"rule {rule}: no complete trial satisfies it; the closest is trial "
-                f"{closest.number} with {rule.metric} = {_value(closest, rule.metric, rule):.6g}; "
-                "loosen the bound or run more trials"
-            )
-        of_those = (
-            f" among the {len(admitted)} of {_trials(len(self.complete))} with "
-            f"{metric_label(rule.metric)} {rule.comparison} {rule.limit:.12g}"
-        )
-        own = [o for o in self.objectives if o.metric == rule.metric]
-        if not own:
-            trial, reason = self.knee(admitted, of_those)
-            value = _value(trial, rule.metric, rule)
-            return trial, f"{reason}; {metric_label(rule.metric)} {value:.4g}"
-        other = next(o for o in self.objectives if o.metric != rule.metric)
-        # The other objective first, then the bounded one, then the number.
-        trial = min(
-            admitted,
-            key=lambda trial: (*objective_values([trial], [other, own[0]])[0], trial.number),
-        )
-        return trial, (
-            f"has the best {metric_label(other.metric)}{of_those}: "
-            f"{self._standing(trial, other)} and {self._standing(trial, own[0])}"
-        )
-
-    def _rank(self, trial: Trial) -> tuple[float, ...]:
-        return (*objective_values([trial], self.objectives)[0], trial.number)
-
-    def _standing(self, trial: Trial, objective: Objective) -> str:
-        """What a trial has in one objective, and how far that is from the best."""
-        values = objective_values(self.complete, [objective])[:, 0]
-        own = objective_values([trial], [objective])[0, 0]
-        best = int(np.argmin(values))
-        text = f"{metric_label(objective.metric)} {own * objective.sign:.4g}"
-        if own == values[best]:
-            return f"{text} (the best)"
-        side = "above" if objective.sign == 1 else "below"
-        return (
-            f"{text} ({own - values[best]:.2g} {side} the best, trial {self.complete[best].number})"
-        )
-
-
-def _known_metric(name: str, text: str) -> str:
-    if name in METRICS:
-        return name
-    close = difflib.get_close_matches(name, METRICS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise SelectionError(
-        f"rule {text!r}: {name!r} is not a recorded metric; allowed: {', '.join(METRICS)}{hint}"
+    if isinstance(rule, Numbered):
+        return _named(rule, record)
+    ranked, why = _ranked(rule, record)
+    if len(record.contenders) == 1:
+        why = f"is the only {_kind(record)} trial"
+    trial, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
+    metrics = [o.metric for o in record.config.objectives]
+    if isinstance(rule, Best | Bound) and rule.metric not in metrics:
+        metrics.insert(0, rule.metric)
+    standings = _and(_standing(trial, metric, record.contenders) for metric in metrics)
+    after = (
+        f"Next best by this rule is trial {runner_up.number}{_trade(trial, runner_up, metrics)}."
+        if runner_up
+        else "There is no next best by this rule."
     )
+    reason = f"{_introduced(trial)} {why}: {standings}. {after} {_seeds(trial)}"
+    return Choice(trial, rule, reason, runner_up)
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name for a person: `per_user_rmse` is "per-user RMSE".
+
+    `unseen_top_5_accuracy` is "unseen top-5 accuracy".
+    """
+    words = metric.replace("per_user_", "per-user ").replace("unseen_", "unseen ")
+    return re.sub(r"top_(\d+)_", r"top-\1 ", words).replace("rmse", "RMSE")
+
+
+def _named(rule: Numbered, record: StudyRecord) -> Choice:
+    """The trial of that number, and how it stands."""
+    contenders, objectives = record.contenders, record.config.objectives
+    trial = _numbered(rule, record)
+    metrics = [objective.metric for objective in objectives]
+    start = f"{_introduced(trial)} was named by its number"
+    if trial.number not in {contender.number for contender in contenders}:
+        figures = _and(_figure(trial, metric) for metric in metrics)
+        reason = (
+            f"{start}; it has no replicates, so it does not compare with the {_counted(record)}: "
+            f"{figures}."
+        )
+        return Choice(trial, rule, f"{reason} {_seeds(trial)}")
+    standings = _and(_standing(trial, metric, contenders) for metric in metrics)
+    front = front_of(contenders, objectives)
+    if trial.number in {member.number for member in front}:
+        reason = f"{start}; it is on the front of {len(front)}: {standings}."
+    else:
+        better = judged_values(front, objectives) <= judged_values([trial], objectives)
+        other = front[int(np.flatnonzero(better.all(axis=1))[0])]
+        reason = (
+            f"{start}; it is not on the front: {standings}. "
+            f"Trial {other.number} dominates it{_trade(trial, other, metrics)}."
+        )
+    return Choice(trial, rule, f"{reason} {_seeds(trial)}")
+
+
+def _numbered(rule: Numbered, record: StudyRecord) -> Trial:
+    found = next((trial for trial in record.trials if trial.number == rule.number), None)
+    if found is not None and found.state == "complete":
+        return found
+    numbers = [str(trial.number) for trial in record.complete]
+    listed = ", ".join(numbers[:10]) + (", …" if len(numbers) > 10 else "")
+    problem = (
+        "there is no such trial"
+        if found is None
+        else f"that trial is {found.state}" + (f" ({found.reason})" if found.reason else "")
+    )
+    raise SelectionError(f"rule {rule}: {problem}; complete trials are {listed}")
+
+
+def _ranked(
+    rule: Knee | Reference | Utility | Best | Bound, record: StudyRecord
+) -> tuple[Sequence[Trial], str]:
+    """The trials that a rule chooses among, the best first, and what the first one is."""
+    trials, objectives = record.contenders, record.config.objectives
+    if isinstance(rule, Best):
+        extreme = "lowest" if metric_sign(rule.metric) == 1 else "highest"
+        why = f"has the {extreme} {metric_label(rule.metric)} of {_counted(record)}"
+        return _by_metric(rule.metric, rule, trials, objectives), why
+    if not isinstance(rule, Bound):
+        return _by_score(rule, trials, record)
+    admitted = _admitted(rule, record)
+    among = (
+        f" among the {len(admitted)} of {_counted(record)} with {metric_label(rule.metric)} "
+        f"{rule.comparison} {rule.limit:.12g}"
+    )
+    others = [o.metric for o in objectives if o.metric != rule.metric]
+    if len(others) == len(objectives):
+        ranked, why = _by_score(Knee(), admitted, record)
+        return ranked, why + among
+    why = f"has the best {metric_label(others[0])}{among}"
+    return _by_metric(others[0], rule, admitted, objectives), why
+
+
+def _admitted(rule: Bound, record: StudyRecord) -> Sequence[Trial]:
+    values = [_value(trial, rule.metric, rule) for trial in record.contenders]
+    admitted = [t for t, v in zip(record.contenders, values, strict=True) if rule.admits(v)]
+    if admitted:
+        return admitted
+    closest = min(range(len(values)), key=lambda i: abs(values[i] - rule.limit))
+    raise SelectionError(
+        f"rule {rule}: none of the {_counted(record)} satisfies it; the closest is trial "
+        f"{record.contenders[closest].number} with {rule.metric} = {values[closest]:.6g}; loosen "
+        "the bound or run more trials"
+    )
+
+
+def _by_metric(
+    metric: str, rule: Rule, trials: Sequence[Trial], objectives: Sequence[Objective]
+) -> Sequence[Trial]:
+    """Trials in order of one metric; of an objective, the front only."""
+    if metric in (objective.metric for objective in objectives):
+        trials = front_of(trials, objectives)
+    keys = [
+        (metric_sign(metric) * _value(trial, metric, rule), *values, trial.number)
+        for trial, values in zip(trials, judged_values(trials, objectives).tolist(), strict=True)
+    ]
+    return [trials[i] for i in sorted(range(len(trials)), key=keys.__getitem__)]
+
+
+def _by_score(
+    rule: Knee | Reference | Utility, trials: Sequence[Trial], record: StudyRecord
+) -> tuple[Sequence[Trial], str]:
+    """The front's members within the hypervolume's reference point, in order of their scores."""
+    objectives = record.config.objectives
+    front = front_of(trials, objectives)
+    values = judged_values(front, objectives)
+    within = np.flatnonzero((values <= minimised(record.reference_point, objectives)).all(axis=1))
+    if not len(within):
+        within = np.arange(len(front))
+    scores, why = _scored(rule, values[within], objectives, len(front))
+    if len(within) < len(front):
+        beyond = len(front) - len(within)
+        why += f" ({beyond} beyond the hypervolume's reference point left out)"
+    # The front is in the order that decides ties; what only rounding tells apart is a tie.
+    keys = np.round(scores, 9).tolist()
+    order = sorted(range(len(within)), key=keys.__getitem__)
+    return [front[within[i]] for i in order], why
+
+
+def _scored(
+    rule: Knee | Reference | Utility,
+    values: FloatArray,
+    objectives: Sequence[Objective],
+    size: int,
+) -> tuple[FloatArray, str]:
+    """The scores of a front's members, and what the best of them is.
+
+    Args:
+        rule: what scores.
+        values: float64 [n, n_objectives], lower is better.
+        objectives: theirs.
+        size: how many members the front has, with those that are left out.
+
+    Returns:
+        float64 [n, n_scores], lower is better, a later score deciding ties of an earlier one.
+    """
+    ideal, nadir = values.min(axis=0), values.max(axis=0)
+    extent = np.where(nadir > ideal, nadir - ideal, 1.0)
+    scaled = (values - ideal) / extent
+    match rule:
+        case Knee():
+            scores = scaled.sum(axis=1, keepdims=True)
+            if (values == ideal).all():
+                alone = f"is alone on the front of {size}"
+                return scores, "is the best in both objectives" if len(values) == size else alone
+            if scores.min() > 1 - 1e-9:  # only rounding tells such a point from the line
+                first = metric_label(objectives[0].metric)
+                return scores, (
+                    f"has the best {first} of a front of {size} that has no knee between its ends"
+                )
+            return scores, f"is the knee of the front of {size}"
+        case Reference():
+            short = (values - minimised([wish for _, wish in rule.point], objectives)) / extent
+            wishes = _and(f"{metric_label(metric)} {wish:.12g}" for metric, wish in rule.point)
+            why = (
+                f"is furthest beyond the wished-for {wishes} on the front of {size}"
+                if (short <= 0).all(axis=1).any()
+                else f"is nearest to the wished-for {wishes} on the front of {size}, which does "
+                "not reach it"
+            )
+            return np.stack([short.max(axis=1), short.sum(axis=1)], axis=1), why
+        case Utility():
+            given = dict(rule.weights)
+            weights = np.array([given.get(o.metric, 0.0) for o in objectives])
+            shares = weights / weights.sum()
+            parts = _and(
+                f"{share:.3g} for {metric_label(objective.metric)}"
+                for share, objective in zip(shares, objectives, strict=True)
+            )
+            why = f"has the best utility of the front of {size} with weights {parts}"
+            return scaled @ shares[:, np.newaxis], why
+
+
+def _introduced(trial: Trial) -> str:
+    """A trial with what was searched, for the beginning of a sentence."""
+    searched = [f"{name} {_setting_text(value)}" for name, value in trial.settings.items()]
+    if trial.weights is not None:
+        searched = [
+            f"rating weight {trial.weights.rating_weight:.4g}",
+            f"retrieval weight {trial.weights.retrieval_weight:.4g}",
+            *searched,
+        ]
+    return f"Trial {trial.number}" + (f" ({', '.join(searched)})" if searched else "")
+
+
+def _figure(trial: Trial, metric: str) -> str:
+    """A metric's name and value, with its 90 % interval where there are replicates."""
+    interval = estimate([r.metrics[metric] for r in trial.replicates] or [trial.metrics[metric]])
+    if interval.half_width is None:
+        return f"{metric_label(metric)} {interval.mean:.4g}"
+    return f"{metric_label(metric)} {interval.mean:.4f} ± {interval.half_width:.4f}"
+
+
+def _standing(trial: Trial, metric: str, contenders: Sequence[Trial]) -> str:
+    """What a trial has in one metric, and how far that is from the best."""
+    best = min(contenders, key=lambda contender: metric_sign(metric) * contender.metrics[metric])
+    gap = abs(trial.metrics[metric] - best.metrics[metric])
+    if gap == 0:
+        return f"{_figure(trial, metric)} (the best)"
+    side = "above" if metric_sign(metric) == 1 else "below"
+    return f"{_figure(trial, metric)} ({gap:.2g} {side} the best, trial {best.number})"
+
+
+def _trade(trial: Trial, other: Trial, metrics: Sequence[str]) -> str:
+    """What taking the other trial instead would change, for the end of a sentence."""
+    changes = {metric: other.metrics[metric] - trial.metrics[metric] for metric in metrics}
+    if not any(changes.values()):
+        return ", with the same figures"
+    listed = _and(
+        f"{metric_label(metric)} {'higher' if change > 0 else 'lower'} by {abs(change):.2g}"
+        if change
+        else f"the same {metric_label(metric)}"
+        for metric, change in changes.items()
+    )
+    gaps = [difference(other.replicates, trial.replicates, metric) for metric in metrics]
+    if any(gap is None or gap.half_width is None or abs(gap.mean) > gap.half_width for gap in gaps):
+        return f": {listed}"
+    return f": {listed}; with so few seeds the two cannot be told apart"
+
+
+def _seeds(trial: Trial) -> str:
+    n = len(trial.replicates)
+    return (
+        f"Figures are means of {n} seeds, ± their 90 % intervals."
+        if n > 1
+        else "Figures are of one seed."
+    )
+
+
+def _counted(record: StudyRecord) -> str:
+    count = len(record.contenders)
+    return f"{count} {_kind(record)} trial{'' if count == 1 else 's'}"
+
+
+def _kind(record: StudyRecord) -> str:
+    return "replicated" if record.contenders[0].replicates else "complete"
+
+
+def _and(parts: Iterable[str]) -> str:
+    """Parts of a sentence as a list: a, b and c."""
+    *rest, last = parts
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _setting_text(value: Setting) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "-".join(map(str, value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _value(trial: Trial, metric: str, rule: Rule) -> float:
-    if trial.result is None or metric not in trial.result.metrics:
+    if metric not in trial.metrics:
         raise SelectionError(
             f"rule {rule}: trial {trial.number} did not record {metric}; choose by another metric"
         )
-    return trial.result.metrics[metric]
-
-
-def _introduce(trial: Trial) -> str:
-    if trial.weights is None:
-        return f"Trial {trial.number}"
-    return (
-        f"Trial {trial.number} (rating weight {trial.weights.rating_weight:.4g}, "
-        f"retrieval weight {trial.weights.retrieval_weight:.4g})"
-    )
-
-
-def _trials(count: int) -> str:
-    return f"{count} complete trial{'' if count == 1 else 's'}"
-
-
-def _example_bound(metric: str) -> str:
-    return "<=1.1" if METRICS[metric] == "minimize" else ">=0.3"
+    return trial.metrics[metric]

@@ -17,8 +17,11 @@ from sweep.front import (
     front_of,
     hypervolume,
     hypervolume_history,
+    judged_values,
     minimised,
     non_dominated,
+    non_dominated_rank,
+    normalised_hypervolume,
     objective_values,
 )
 
@@ -131,6 +134,35 @@ def test_a_point_equal_in_one_objective_and_worse_in_the_other_is_dominated() ->
     assert non_dominated([[1, 1], [1, 2], [2, 1]]).tolist() == [True, False, False]
 
 
+@given(whole_points | real_points)
+def test_the_ranks_are_found_by_peeling_fronts_off(points: np.ndarray) -> None:
+    ranks = non_dominated_rank(points)
+    assert ranks.shape == (len(points),)
+    left = list(range(len(points)))
+    for rank in itertools.count():
+        if not left:
+            break
+        front = [i for i, member in zip(left, brute_front(points[left]), strict=True) if member]
+        assert {i for i in range(len(points)) if ranks[i] == rank} == set(front)
+        left = [i for i in left if i not in front]
+
+
+def test_ranks_computed_by_hand() -> None:
+    points = [[1, 5], [2, 3], [2, 4], [4, 1], [4, 1], [5, 5], [3, 3]]
+    assert non_dominated_rank(points).tolist() == [0, 0, 1, 0, 0, 2, 1]
+
+
+def test_the_normalised_hypervolume_is_a_share_of_the_box_up_to_the_ideal() -> None:
+    # Of the box from (0, -1) to (2, 0), worth 2, these cover 1 × 0.5 and 0.5 × 0.25 more.
+    points = [[1.0, -0.5], [0.5, -0.25]]
+    assert normalised_hypervolume(points, [2, 0], [0, -1]) == pytest.approx((0.5 + 0.125) / 2)
+    assert normalised_hypervolume([[0, -1]], [2, 0], [0, -1]) == 1
+    assert normalised_hypervolume([[3, -1]], [2, 0], [0, -1]) == 0
+    assert normalised_hypervolume(np.empty((0, 2)), [2, 0], [0, -1]) == 0
+    with pytest.raises(ValueError, match="not below the reference point"):
+        normalised_hypervolume(points, [2, 0], [0, 0])
+
+
 def test_no_points_and_one_point() -> None:
     empty = np.empty((0, 2))
     assert non_dominated(empty).shape == (0,)
@@ -184,17 +216,34 @@ def test_a_trial_without_the_metric_has_no_objective_values() -> None:
         objective_values([make_trial(4, state="failed")], OBJECTIVES)
 
 
-def test_the_front_of_trials_leaves_out_unfinished_ones_and_begins_with_the_best_rmse() -> None:
+def test_trials_with_replicates_are_judged_by_their_means_and_searched_by_their_results() -> None:
+    lucky = make_trial(0, 0.9, 0.5, replicates=[(1.0, 0.2), (1.2, 0.3)])
+    assert objective_values([lucky], OBJECTIVES).tolist() == [[0.9, -0.5]]
+    assert judged_values([lucky], OBJECTIVES)[0].tolist() == pytest.approx([1.1, -0.25])
+    once = make_trial(1, 1.0, 0.2)
+    assert judged_values([once], OBJECTIVES).tolist() == [[1.0, -0.2]]
+    with pytest.raises(ValueError, match="trial 4 is waiting"):
+        judged_values([make_trial(4, state="waiting")], OBJECTIVES)
+
+
+def test_the_front_of_trials_begins_with_the_best_rmse_and_keeps_equal_ones() -> None:
     trials = [
         make_trial(0, 1.2, 0.4),
-        make_trial(1, state="failed"),
         make_trial(2, 1.0, 0.2),
         make_trial(3, 1.3, 0.3),
         make_trial(4, 1.0, 0.2),
-        make_trial(5, state="running"),
     ]
     assert [trial.number for trial in front_of(trials, OBJECTIVES)] == [2, 4, 0]
     assert front_of([], OBJECTIVES) == ()
+
+
+def test_the_front_of_trials_is_that_of_their_means() -> None:
+    trials = [
+        make_trial(0, 0.8, 0.9, replicates=[(1.2, 0.1), (1.3, 0.1)]),  # its result was lucky
+        make_trial(1, 1.5, 0.1, replicates=[(1.0, 0.2), (1.1, 0.2)]),
+        make_trial(2, 1.5, 0.1, replicates=[(1.2, 0.3), (1.1, 0.5)]),
+    ]
+    assert [trial.number for trial in front_of(trials, OBJECTIVES)] == [1, 2]
 
 
 def test_a_long_history_is_quick_and_ends_at_the_hypervolume() -> None:

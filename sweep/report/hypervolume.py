@@ -1,4 +1,4 @@
-"""The picture of the hypervolume growing from trial to trial."""
+"""The picture of the hypervolume growing from trial to trial, until it does no longer."""
 
 from __future__ import annotations
 
@@ -10,35 +10,60 @@ from matplotlib.ticker import MaxNLocator
 
 from sweep.front.pareto import FloatArray
 from sweep.front.selection import metric_label
-from sweep.report.style import BLUE, INK, REFERENCE_MARKS, Label, new_figure, place_labels
+from sweep.report.style import (
+    BLUE,
+    INK,
+    REFERENCE_MARKS,
+    SKY,
+    Label,
+    head,
+    new_figure,
+    place_labels,
+)
 from sweep.report.summary import Summary
 
 
 @dataclass(frozen=True)
 class HypervolumeInfo:
-    """What the picture shows; `references` are (name, trial number, hypervolume by then)."""
+    """What the picture shows; `references` are (name, trial number, hypervolume by then).
+
+    `history` is normalised to 0 … 1, float64 [n_complete]. `window` are the numbers of the first
+    and the last trial that the convergence rule looks at, None with too few trials for it.
+    """
 
     title: str
+    sentence: str
     reference_point: str
     numbers: tuple[int, ...]
     history: FloatArray
+    window: tuple[int, int] | None
     references: tuple[tuple[str, int, float], ...]
 
 
 def hypervolume_info(summary: Summary) -> HypervolumeInfo:
     """Gather what the picture of the hypervolume shows."""
+    convergence = summary.convergence
     numbers = tuple(trial.number for trial in summary.complete)
-    point = ", ".join(
-        f"{metric_label(objective.metric)} {value:.4g}"
-        for objective, value in zip(summary.objectives, summary.record.reference_point, strict=True)
+    worst, best = (
+        ", ".join(
+            f"{metric_label(objective.metric)} {value:.4g}"
+            for objective, value in zip(summary.objectives, point, strict=True)
+        )
+        for point in (convergence.reference_point, convergence.ideal_point)
     )
+    looked_at = [t.number for t in summary.record.trials if t.state in ("complete", "pruned")]
+    window = None
+    if convergence.converged is not None:
+        window = looked_at[-convergence.trials], looked_at[-1]
     return HypervolumeInfo(
-        title=f"{summary.record.name}: hypervolume {summary.hypervolume:.4g}",
-        reference_point=f"measured from the reference point {point}; higher is better",
+        title=f"{summary.record.name}: normalised hypervolume {convergence.history[-1]:.4g}",
+        sentence=convergence.sentence,
+        reference_point=f"0 is the reference point ({worst}), 1 the ideal point ({best})",
         numbers=numbers,
-        history=summary.history,
+        history=convergence.history,
+        window=window,
         references=tuple(
-            (name, trial.number, float(summary.history[numbers.index(trial.number)]))
+            (name, trial.number, float(convergence.history[numbers.index(trial.number)]))
             for name, trial in summary.references.items()
         ),
     )
@@ -46,12 +71,16 @@ def hypervolume_info(summary: Summary) -> HypervolumeInfo:
 
 def hypervolume_figure(info: HypervolumeInfo) -> Figure:
     """Draw the hypervolume by trial."""
-    figure = new_figure(9, 4.6)
+    figure = new_figure(9.5, 4.8)
+    head(figure, info.title, [info.sentence, f"{info.reference_point}."])
     axes = figure.add_subplot()
-    axes.set_title(info.title, pad=24)
-    axes.text(0, 1.03, info.reference_point, transform=axes.transAxes, fontsize=9, color="#666666")
-    axes.set(xlabel="trial", ylabel="hypervolume of the trials so far ↑")
+    axes.set(xlabel="trial", ylabel="normalised hypervolume ↑")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if info.window is not None:
+        start, end = info.window
+        name = "the trials that tell whether the search had converged"
+        axes.axvspan(start - 0.5, end + 0.5, color=SKY, alpha=0.18, lw=0, label=name)
+        figure.legend(loc="outside lower center")
     axes.plot(info.numbers, info.history, color=BLUE, lw=2, drawstyle="steps-post")
     axes.plot(info.numbers[-1:], info.history[-1:], "o", color=BLUE, ms=5)
     axes.margins(y=0.12)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from sweep.front.selection import metric_label
 
 ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-GREY, INK = "#8C8C8C", "#222222"
+GREY, DIM, INK = "#8C8C8C", "#666666", "#222222"
+BASELINE_COLOUR = "#6B4E2E"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,17 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def head(figure: Figure, title: str, notes: Sequence[str] = ()) -> None:
+    """Write a title at the top of a figure, and small notes below it; call it before `settle`."""
+    width, height = figure.get_size_inches()
+    lines = [line for note in notes for line in textwrap.wrap(note, int(15 * width))]
+    # Empty lines make the layout leave room for the notes.
+    figure.suptitle("\n".join((title, *("" for _ in lines))), x=0.01, ha="left", fontsize=12)
+    for row, line in enumerate(lines, start=1):
+        top = 0.98 - row * 12 * 1.2 / 72 / height
+        figure.text(0.01, top, line, va="top", fontsize=9, color=DIM)
 
 
 def settle(figure: Figure) -> None:

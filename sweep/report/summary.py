@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from sweep.config import (
     ModelConfig,
     Objective,
     Range,
+    Setting,
     SplitConfig,
     StudyConfig,
     TrainingConfig,
@@ -28,19 +29,36 @@ from sweep.front.pareto import (
     minimised,
     objective_values,
 )
-from sweep.front.selection import Choice, Knee, metric_label, select
-from sweep.results import LossWeights, StudyRecord, Trial, TrialResult, TrialState
+from sweep.front.rules import Knee
+from sweep.front.selection import Choice, select
+from sweep.front.uncertainty import Estimate, estimate, probability_on_front, robust_front
+from sweep.results import (
+    EQUAL_WEIGHTS,
+    RATING_ONLY,
+    RETRIEVAL_ONLY,
+    FinalScore,
+    LossWeights,
+    Replicate,
+    StudyRecord,
+    Trial,
+    TrialResult,
+    TrialState,
+    references,
+)
+
+if TYPE_CHECKING:
+    from sweep.search.importance import Importances
 
 PUBLISHED: Mapping[str, tuple[float, float]] = {
-    "rating only": (1.113, 0.060),
-    "retrieval only": (3.773, 0.235),
-    "equal weights": (1.131, 0.235),
+    RATING_ONLY: (1.113, 0.060),
+    RETRIEVAL_ONLY: (3.773, 0.235),
+    EQUAL_WEIGHTS: (1.131, 0.235),
 }
-"""RMSE and top-100 accuracy that the TensorFlow Recommenders multi-task tutorial prints.
-
-Keyed like `sweep.results.REFERENCES`; see
-https://www.tensorflow.org/recommenders/examples/multitask.
+"""RMSE and top-100 accuracy that the TensorFlow Recommenders multi-task tutorial prints, by the
+name of the reference; see https://www.tensorflow.org/recommenders/examples/multitask.
 """
+
+_TUTORIALS_WEIGHTS = (LossWeights(1, 0), LossWeights(0, 1), LossWeights(1, 1))
 
 EDGE = 0.02
 """How near a bound of the search space counts as at it, as a fraction of the range."""
@@ -48,37 +66,73 @@ EDGE = 0.02
 
 @dataclass(frozen=True)
 class AtEdge:
-    """A weight of a trial that lies at a bound of the search space: `limit` is that bound."""
+    """What a trial has at a bound of the search space: `limit` is that bound.
+
+    `variable` is the name of what is searched, as `rating_weight`, `ratio` or `training.epochs`.
+    """
 
     trial: int
-    weight: Literal["rating_weight", "retrieval_weight"]
+    variable: str
     value: float
     bound: Literal["low", "high"]
     limit: float
 
 
 @dataclass(frozen=True)
+class Convergence:
+    """Whether the search was still finding better trials when it ended.
+
+    `history`, float64 [n_complete] in 0 … 1, is the hypervolume after each complete trial, by their
+    single results, divided by that of the box between `reference_point` and `ideal_point` (as
+    measured, in the order of the objectives). `gain` is what the last `trials` complete and pruned
+    trials added to it; with a gain below `min_delta` the search has `converged`, which is None
+    where there are too few trials to tell.
+    """
+
+    history: FloatArray
+    reference_point: tuple[float, ...]
+    ideal_point: tuple[float, ...]
+    trials: int
+    gain: float
+    min_delta: float
+    converged: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """A study's complete trials and what follows from them.
 
-    `values` are the objectives as measured, float64 [n_complete, 2]; `on_front` is bool
-    [n_complete]; `front` is sorted, the best of the first objective first; `history` is the
-    hypervolume after each complete trial, float64 [n_complete]. `references` holds the complete
+    `values` are the objectives of the single results that the search saw, as measured, float64
+    [n_complete, 2]; all else is judged by `Trial.metrics`. `contenders` are the trials to choose
+    among; `front` are those of them that no other dominates, the best of the first objective first;
+    `on_front`, bool [n_complete], tells which trials these are. `references` holds the complete
     reference trials by name, `published` the tutorial's own figures for them in the order of the
     objectives, where the study does as the tutorial does. `at_edge` are the members of the front
     that a wider search space might improve on, in the order of the front.
+
+    `estimates` holds every metric of every complete trial, by its number. `probability` is that of
+    being truly on the front, by the number of each contender with at least two replicates; `robust`
+    are the numbers of those that no other beats with confidence. `final` is the knee's score on the
+    test rows, `importances` what mattered in the search; either is None where it is not known.
     """
 
     record: StudyRecord
     complete: tuple[Trial, ...]
+    contenders: tuple[Trial, ...]
     values: FloatArray
     on_front: NDArray[np.bool_]
     front: tuple[Trial, ...]
     references: Mapping[str, Trial]
     published: Mapping[str, tuple[float, float]]
     knee: Choice
-    history: FloatArray
     at_edge: tuple[AtEdge, ...]
+    estimates: Mapping[int, Mapping[str, Estimate]]
+    probability: Mapping[int, float]
+    robust: frozenset[int]
+    convergence: Convergence
+    final: FinalScore | None
+    importances: Importances | None
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -86,18 +140,13 @@ class Summary:
         return self.record.config.objectives
 
     @property
-    def hypervolume(self) -> float:
-        """The hypervolume of the whole front against `StudyRecord.reference_point`."""
-        return float(self.history[-1])
-
-    @property
     def unit(self) -> str:
         """The unit of the label and of RMSE, where it has a name."""
         return "stars" if self.record.config.dataset.name in MOVIELENS else ""
 
     def value(self, trial: Trial) -> tuple[float, float]:
-        """The two objectives of a complete trial, as measured."""
-        x, y = minimised(objective_values([trial], self.objectives), self.objectives)[0].tolist()
+        """The two objectives that a complete trial is judged by, as measured."""
+        x, y = (trial.metrics[objective.metric] for objective in self.objectives)
         return x, y
 
     def best(self, index: int) -> Trial:
@@ -105,55 +154,125 @@ class Summary:
         return self.front[0] if index == 0 else self.front[-1]
 
 
-def summarise(record: StudyRecord) -> Summary:
-    """Compute the front, the knee and the hypervolume of a study.
+def summarise(record: StudyRecord, importances: Importances | None = None) -> Summary:
+    """Compute the front, the knee, the intervals and the convergence of a study.
 
     Raises:
         SweepError: no trial is complete, so there is nothing to report, or the loss weights of one
             on the front are not recorded.
     """
     objectives = record.config.objectives
-    complete = record.complete
+    complete, contenders = record.complete, record.contenders
     if not complete:
         raise SweepError(_nothing_to_report(record))
-    values = objective_values(complete, objectives)
-    front = front_of(complete, objectives)
+    values = minimised(objective_values(complete, objectives), objectives)
+    front = front_of(contenders, objectives)
     members = {trial.number for trial in front}
+    knee = select(Knee(), record)
+    probability, robust = _certainty(contenders, record.config)
     return Summary(
         record=record,
         complete=complete,
-        values=minimised(values, objectives),
+        contenders=contenders,
+        values=values,
         on_front=np.array([trial.number in members for trial in complete], dtype=np.bool_),
         front=front,
         references={trial.reference: trial for trial in complete if trial.reference is not None},
         published=_published(record.config),
-        knee=select(Knee(), record),
-        history=hypervolume_history(values, minimised(record.reference_point, objectives)),
+        knee=knee,
         at_edge=tuple(found for trial in front for found in _at_edge(trial, record.config)),
+        estimates={trial.number: estimates(trial) for trial in complete},
+        probability=probability,
+        robust=robust,
+        convergence=_convergence(record, values),
+        final=next((one for one in record.finals if one.trial == knee.trial.number), None),
+        importances=importances,
     )
 
 
-def headline(summary: Summary) -> tuple[str, ...]:
-    """What the study found, in a few plain sentences; the first one says most."""
-    first, second = (metric_label(objective.metric) for objective in summary.objectives)
-    count, size = len(summary.complete), len(summary.front)
-    members = (
-        f"The front of {_count(count, 'trained model')} has {_count(size, 'member')}"
-        if count > 1
-        else "One model has been trained so far"
+def estimates(trial: Trial) -> Mapping[str, Estimate]:
+    """Every metric of a complete trial: over its replicates, or its one result without any."""
+    return replicate_estimates(trial.replicates) or {
+        name: Estimate(value, None, 1) for name, value in result_of(trial).metrics.items()
+    }
+
+
+def replicate_estimates(replicates: Sequence[Replicate]) -> Mapping[str, Estimate]:
+    """Every metric over replicates; nothing without any."""
+    return {
+        name: estimate([one.metrics[name] for one in replicates])
+        for name in (replicates[0].metrics if replicates else ())
+    }
+
+
+def trained(trial: Trial) -> tuple[Replicate, ...]:
+    """What a complete trial is judged by, as replicates: its own result without any."""
+    own = Replicate(trial.seed or 0, result_of(trial).metrics)
+    return trial.replicates or (own,)
+
+
+def _certainty(
+    contenders: Sequence[Trial], config: StudyConfig
+) -> tuple[Mapping[int, float], frozenset[int]]:
+    """The probability of each contender to be on the front, and the numbers of the robust front."""
+    replicated = [trial for trial in contenders if len(trial.replicates) > 1]
+    if not replicated:
+        return {}, frozenset()
+    samples = [
+        minimised(
+            [[one.metrics[o.metric] for o in config.objectives] for one in trial.replicates],
+            config.objectives,
+        )
+        for trial in replicated
+    ]
+    seeds = config.seeds
+    entropy = [seeds.split, seeds.batches, seeds.model, seeds.sampler]
+    probability, robust = (
+        of(samples, np.random.default_rng(entropy)) for of in (probability_on_front, robust_front)
     )
-    bests = " and ".join(
-        f"the best {label} {summary.value(trial)[index]:.4g} (trial {trial.number})"
-        for index, label, trial in ((0, first, summary.best(0)), (1, second, summary.best(1)))
-    )
-    knee = summary.knee.trial
-    x, y = summary.value(knee)
-    edge = edge_text([found for found in summary.at_edge if found.trial == knee.number])
     return (
-        f"{members}: {bests}.",
-        f"The knee is trial {knee.number} with {weights_text(weights_of(knee))}: "
-        f"{first} {x:.4g} with {second} {y:.4g}.",
-        *([edge] if edge else []),
+        {trial.number: float(p) for trial, p in zip(replicated, probability, strict=True)},
+        frozenset(trial.number for trial, member in zip(replicated, robust, strict=True) if member),
+    )
+
+
+def _convergence(record: StudyRecord, values: FloatArray) -> Convergence:
+    """Whether the search had converged; `values` are the single results of the complete trials."""
+    objectives, budget = record.config.objectives, record.config.budget
+    reference = minimised(record.reference_point, objectives)
+    ideal = minimised(record.ideal_point, objectives)
+    history = hypervolume_history(minimised(values, objectives), reference)
+    history = history / float(np.prod(reference - ideal))
+    done = [trial for trial in record.trials if trial.state in ("complete", "pruned")]
+    window = budget.patience or max(10, len(done) // 4)
+    before = sum(trial.state == "complete" for trial in done[:-window])
+    gain = float(history[-1] - (history[before - 1] if before else 0.0))
+    converged = gain < budget.min_delta if len(done) > window else None
+    if converged is None:
+        sentence = (
+            f"{counted(len(done), 'complete or pruned trial')} cannot tell whether the search had "
+            f"converged: that takes more than {window}."
+        )
+    elif converged:
+        sentence = (
+            f"The search had converged: its last {window} trials raised the normalised hypervolume "
+            f"by {gain:.2g}, less than {budget.min_delta:g}."
+        )
+    else:
+        sentence = (
+            f"The search had not converged: its last {window} trials still raised the normalised "
+            f"hypervolume by {gain:.2g}, where less than {budget.min_delta:g} counts as converged; "
+            "more trials may do better."
+        )
+    return Convergence(
+        history=history,
+        reference_point=record.reference_point,
+        ideal_point=record.ideal_point,
+        trials=window,
+        gain=gain,
+        min_delta=budget.min_delta,
+        converged=converged,
+        sentence=sentence,
     )
 
 
@@ -165,7 +284,7 @@ def edge_text(found: Sequence[AtEdge]) -> str:
     for at in found:
         most = "most" if at.bound == "high" else "least"
         places.setdefault(at.trial, []).append(
-            f"{at.weight.replace('_', ' ')} {at.value:.3g} of at {most} {at.limit:.3g}"
+            f"{variable_label(at.variable)} {at.value:.4g} of at {most} {at.limit:.4g}"
         )
     named = [f"{number} ({', '.join(texts)})" for number, texts in places.items()]
     trials = f"Trial {named[0]} is"
@@ -186,14 +305,18 @@ def protocol(record: StudyRecord) -> str:
     if data.validation:
         return (
             f"{about} {data.validation:,} validation rows. The search sees the validation rows, so "
-            "the figures of the chosen trials are a little optimistic. The "
-            f"{data.test:,} test rows are untouched: sweep export trains the chosen trial again on "
-            "training and validation rows together and scores it on them."
+            "the figures of the chosen trials are a little optimistic. It never looks at the "
+            f"{data.test:,} test rows: sweep export trains the chosen trial again on training and "
+            "validation rows together and scores it on them."
         )
-    as_in_tutorial = ", as in the tutorial" if record.config.split.method == "tutorial" else ""
+    seen = (
+        "This study keeps the tutorial's protocol, in which the search sees the test rows"
+        if record.config.split.method == "tutorial"
+        else "The search sees the test rows"
+    )
     return (
-        f"{about} {data.test:,} test rows. The search sees the test rows{as_in_tutorial}, so the "
-        "figures of the chosen trials are a little optimistic."
+        f"{about} {data.test:,} test rows. {seen}, so the figures of the chosen trials are a "
+        "little optimistic."
     )
 
 
@@ -224,15 +347,33 @@ def result_of(trial: Trial) -> TrialResult:
     return trial.result
 
 
-def weights_text(weights: LossWeights) -> str:
-    """A pair of weights for a person: "rating weight 0.2 and retrieval weight 0.09"."""
-    return (
-        f"rating weight {weights.rating_weight:.3g} and "
-        f"retrieval weight {weights.retrieval_weight:.3g}"
-    )
+def point_text(trial: Trial) -> str:
+    """What was searched, for a person: "rating weight 0.2, retrieval weight 0.09, …"."""
+    weights = weights_of(trial)
+    parts = [
+        f"rating weight {weights.rating_weight:.3g}",
+        f"retrieval weight {weights.retrieval_weight:.3g}",
+        *(f"{name} {setting_text(value)}" for name, value in trial.settings.items()),
+    ]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _count(number: int, noun: str) -> str:
+def variable_label(name: str) -> str:
+    """What is searched, for a person: `rating_weight` is "rating weight"; dotted keys stay."""
+    return name if "." in name else name.replace("_", " ")
+
+
+def setting_text(value: Setting) -> str:
+    """A setting for a person: 0.1, 12, yes, log_q, 256-128."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "-".join(map(str, value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 trial", "2 trials"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -242,6 +383,7 @@ def _published(config: StudyConfig) -> Mapping[str, tuple[float, float]]:
     columns = (dataset.query, dataset.candidate, dataset.label)
     if not (
         dataset.name == "movielens/100k"
+        and not config.search_space.variables
         and all(
             given in (None, own)  # what the study file leaves out is the tutorial's
             for given, own in zip(columns, ("user_id", "movie_title", "user_rating"), strict=True)
@@ -260,29 +402,35 @@ def _published(config: StudyConfig) -> Mapping[str, tuple[float, float]]:
         )
     ):
         return {}
+    # A specialist's weight is the centre of its range, and the optimizer feels its size.
+    own = references(config.search_space)
+    comparable = {
+        name: point
+        for name, point in PUBLISHED.items()
+        if name in own and own[name].weights in _TUTORIALS_WEIGHTS
+    }
     metrics = [objective.metric for objective in config.objectives]
     if metrics == ["rmse", "top_100_accuracy"]:
-        return PUBLISHED
+        return comparable
     if metrics == ["top_100_accuracy", "rmse"]:
-        return {name: (accuracy, rmse) for name, (rmse, accuracy) in PUBLISHED.items()}
+        return {name: (accuracy, rmse) for name, (rmse, accuracy) in comparable.items()}
     return {}
 
 
 def _at_edge(trial: Trial, config: StudyConfig) -> Sequence[AtEdge]:
-    """Which weights of a trial are at a bound; 0 never is, it is outside every search space."""
+    """What of a trial is at a bound of its range; a specialist's weight of 0 is outside of all."""
     weights, space = weights_of(trial), config.search_space
-    pairs: tuple[tuple[Literal["rating_weight", "retrieval_weight"], float, Range], ...] = (
-        ("rating_weight", weights.rating_weight, space.rating_weight),
-        ("retrieval_weight", weights.retrieval_weight, space.retrieval_weight),
-    )
     found: list[AtEdge] = []
-    for name, value, searched in pairs:
-        if value == 0:
+    for name, searched in space.all.items():
+        value = trial.settings.get(name) if name in space.variables else getattr(weights, name)
+        if not isinstance(searched, Range) or searched.fixed or not isinstance(value, int | float):
+            continue
+        if name in space.weights and not 0 < value < math.inf:
             continue
         scale = math.log if searched.log else float
         low, high = scale(searched.low), scale(searched.high)
         place = (scale(value) - low) / (high - low)
-        if abs(place) <= EDGE:
+        if abs(place) <= EDGE and searched.low > 0:  # nothing searched goes below 0
             found.append(AtEdge(trial.number, name, value, "low", searched.low))
         elif abs(place - 1) <= EDGE:
             found.append(AtEdge(trial.number, name, value, "high", searched.high))

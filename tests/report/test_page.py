@@ -2,15 +2,27 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from builders import make_record, make_trial, reference_trials, small_study, tutorial_trials
+from builders import (
+    BASELINES,
+    make_record,
+    make_trial,
+    reference_trials,
+    replicated,
+    small_study,
+    tutorial_trials,
+    whole_record,
+)
 from sweep.config import METRICS
+from sweep.report.answer import headline, specialists_sentence
 from sweep.report.page import page, script_json
-from sweep.report.summary import headline, summarise
+from sweep.report.summary import summarise
+from sweep.search.importance import importances
 
 
 class Text(HTMLParser):
@@ -41,11 +53,101 @@ def source() -> str:
     return page(summarise(make_record()))
 
 
+@pytest.fixture(scope="module")
+def whole() -> str:
+    return page(summarise(whole_record()))
+
+
 def test_the_page_begins_with_what_was_found(source: str) -> None:
     texts = Text(source).texts
     start = texts.index("Study tutorial")
-    assert tuple(texts[start + 1 : start + 3]) == headline(summarise(make_record()))
-    assert "trained on 80,000 rows, scored on 20,000 test rows" in texts[start + 3]
+    assert texts[start + 1] == headline(summarise(make_record()))
+    assert specialists_sentence(summarise(make_record())) in texts[start + 2]
+    assert any("trained on 80,000 rows, scored on 20,000 test rows" in text for text in texts)
+
+
+def test_the_first_screen_says_what_the_weights_buy_and_how_sure_that_is(whole: str) -> None:
+    first = whole[: whole.index("Members of the front")]
+    text = " ".join(Text(first).texts)
+    assert "Rating weight 30, retrieval weight 20 and training.epochs 12" in text
+    for name in ("rating only", "retrieval only", "equal weights", "EASE", "popularity"):
+        assert f">{name}</td>" in first
+    assert "truly on the front" in text
+    assert "The search had not converged" in text
+    assert "On the test rows" in text
+
+
+def test_sections_come_in_the_order_in_which_a_reader_asks(whole: str) -> None:
+    titles = re.findall(r"<h2>(.*?)</h2>", whole)
+    assert titles == [
+        "Members of the front",
+        "Pareto front",
+        "What was searched",
+        "The chosen trial",
+        "On the test rows",
+        "What mattered in the search",
+        "What each setting is worth",
+        "Had the search converged?",
+        "Trials stopped early",
+        "How this was measured",
+    ]
+
+
+def test_a_model_that_loses_to_a_baseline_is_marked_so() -> None:
+    record = make_record(replicated(tutorial_trials(), range(40)), baselines=BASELINES)
+    page_of_it = page(summarise(record))
+    found = dict(re.findall(r"<tr><td>([^<]*)</td>.*?<td class=\"(\w+)\"", page_of_it))
+    assert found["user and item bias"] == found["EASE"] == "worse"
+    assert found["global mean"] == "better"
+
+
+def test_a_trial_that_may_be_on_the_front_follows_it_in_grey(whole: str) -> None:
+    table = whole[whole.index("Members of the front") : whole.index("Pareto front<")]
+    models = re.findall(r"<tr(.*?)><td>(.*?)</td>", table)
+    assert [model for _, model in models][:5] == [
+        "trial 5", "★ trial 3, knee", "trial 7", "trial 4", "trial 0, rating only",
+    ]  # fmt: skip
+    assert [kind for kind, _ in models][3] == ' class="other"'
+
+
+def test_what_does_not_apply_is_a_dash_in_the_table_of_the_front(whole: str) -> None:
+    (row,) = re.findall(r"<tr class=\"other\"><td>EASE \(baseline\)</td>.*?</tr>", whole)[:1]
+    assert re.findall(r"<td>(.*?)</td>", row) == [
+        "EASE (baseline)", "–", "–", "–", "–", "–", "0.4400", "–", "–", "–",
+    ]  # fmt: skip
+
+
+def test_replicated_trials_have_error_bars_and_baselines_dashed_lines(whole: str) -> None:
+    front = constant_of(whole, "figures")["front"]
+    traces = {trace.get("name"): trace for trace in front["data"]}
+    knee = summarise(whole_record()).estimates[3]
+    assert traces["knee"]["error_x"]["array"] == [knee["rmse"].half_width]
+    assert traces["knee"]["error_y"]["array"] == [knee["top_100_accuracy"].half_width]
+    assert "error_x" not in traces["trained once"]
+    lines = {(line.get("x0"), line.get("y0")) for line in front["layout"]["shapes"]}
+    assert {(0.943, 0), (1.125, 0), (0, 0.298), (0, 0.44)} == lines
+    assert {line["line"]["dash"] for line in front["layout"]["shapes"]} == {"dash"}
+    names = [label["text"] for label in front["layout"]["annotations"]]
+    assert "EASE 0.4400" in names
+
+
+def test_what_mattered_is_bars_the_sentence_and_the_data_behind_it() -> None:
+    record = make_record()
+    found = importances(record)
+    assert found is not None
+    text = page(summarise(record, found))
+    section = text[text.index("What mattered") : text.index("What each setting is worth")]
+    assert section.count('<td class="bar">') == 6  # two weights by two objectives and hypervolume
+    assert escape(found.scale.sentence) in section.replace("\u00a0", " ")
+    assert "ratio alone" in section
+    assert "Not known" in page(summarise(record))
+
+
+def test_the_ablation_and_the_commands_are_on_the_page(whole: str) -> None:
+    assert "yes, for RMSE and top-100 accuracy" in whole
+    assert "sweep export whole --pick knee --output best.json" in whole
+    assert "no epoch is picked by its score" in whole
+    assert "keeps the tutorial&#x27;s protocol" in page(summarise(make_record(small_study())))
 
 
 def test_the_page_holds_all_it_needs_and_forbids_requests(source: str) -> None:
@@ -73,13 +175,15 @@ def test_hover_shows_the_weights_and_every_metric(source: str) -> None:
 def test_the_table_has_the_front_with_the_objectives_first() -> None:
     trials = [make_trial(0, 1.0, 0.1, weights=(1, 0)), *small_study()[1:]]
     source = page(summarise(make_record(trials)))
-    rows = re.findall(r"<tr.*?</tr>", source[source.index("<thead>") : source.index("</tbody>")])
+    table = source[source.index("Members of the front") : source.index("Pareto front<")]
+    rows = re.findall(r"<tr.*?</tr>", table)
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
-    assert cells[0][:6] == [
-        "trial", "rating weight", "retrieval weight", "ratio", "RMSE ↓", "top-100 accuracy ↑",
+    assert cells[0] == [
+        "model", "rating weight", "retrieval weight", "ratio", "RMSE ↓", "top-100 accuracy ↑", "n",
+        "P(on the front)", "robust",
     ]  # fmt: skip
-    assert cells[1][:6] == ["0", "1", "0", "∞", "1.0000", "0.1000"]
-    assert [row[0] for row in cells[1:]] == ["0", "★ 1", "2"]
+    assert cells[1] == ["trial 0", "1", "0", "∞", "1.0000", "0.1000", "1", "–", "–"]
+    assert [row[0] for row in cells[1:]] == ["trial 0", "★ trial 1, knee", "trial 2"]
 
 
 def test_each_plane_of_the_weights_has_a_labelled_choice_of_every_metric(source: str) -> None:

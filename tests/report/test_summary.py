@@ -13,34 +13,89 @@ from builders import (
     make_trial,
     reference_trials,
     small_study,
+    whole_record,
 )
 from sweep.config import load_study
 from sweep.errors import SweepError
-from sweep.report.summary import AtEdge, counts_text, edge_text, headline, protocol, summarise
+from sweep.front.uncertainty import Estimate
+from sweep.report.summary import (
+    AtEdge,
+    counts_text,
+    edge_text,
+    protocol,
+    summarise,
+)
+from sweep.results import LossWeights
 
 FRONT = [*small_study(), make_trial(4, state="failed", reason="rmse is not a number")]
 
 
-def test_the_headline_says_how_large_the_front_is_its_bests_and_the_knee() -> None:
-    assert headline(summarise(make_record(FRONT))) == (
-        "The front of 4 trained models has 3 members: the best RMSE 1 (trial 0) and the best "
-        "top-100 accuracy 0.3 (trial 2).",
-        "The knee is trial 1 with rating weight 0.2 and retrieval weight 0.09: RMSE 1.1 with "
-        "top-100 accuracy 0.28.",
+def test_the_convergence_is_the_share_of_the_box_between_the_two_points() -> None:
+    convergence = summarise(make_record(FRONT)).convergence
+    assert convergence.reference_point == (2.25, 0.0)  # RMSE 2 × 1.125
+    assert convergence.ideal_point == (0.0, 1.0)
+    # The figures are worked out by hand; the box has the size 2.25 × 1.
+    volumes = [0.125, 0.332, 0.349, 0.349]
+    assert convergence.history.tolist() == pytest.approx([v / 2.25 for v in volumes])
+    assert convergence.converged is None
+    assert convergence.sentence == (
+        "4 complete or pruned trials cannot tell whether the search had converged: that takes more "
+        "than 10."
     )
 
 
-def test_a_single_model_is_called_that() -> None:
-    first, _ = headline(summarise(make_record([make_trial(0, 1.1, 0.2)])))
-    assert first.startswith("One model has been trained so far: the best RMSE 1.1 (trial 0)")
+@pytest.mark.parametrize(("min_delta", "converged"), [(0.0001, False), (0.2, True)])
+def test_a_search_has_converged_if_its_last_trials_gained_too_little(
+    min_delta: float, converged: bool
+) -> None:
+    budget = {"trials": 5, "patience": 3, "min_delta": min_delta}
+    trials = [*small_study(), make_trial(4, 3.0, 0.01, state="pruned")]
+    convergence = summarise(make_record(trials, budget=budget)).convergence
+    # A pruned trial is one of the last three; of the complete ones, two came before these.
+    assert convergence.trials == 3
+    assert convergence.gain == pytest.approx((0.349 - 0.332) / 2.25)
+    assert convergence.converged is converged
+    assert "had converged" in convergence.sentence or "had not converged" in convergence.sentence
+    assert ("not" in convergence.sentence) is not converged
 
 
-def test_the_hypervolume_is_measured_from_the_records_reference_point() -> None:
-    summary = summarise(make_record(FRONT))
-    # The box ends at RMSE 2 × 1.125 and accuracy 0; the figures are worked out by hand.
-    expected = 0.10 * (2.25 - 1.0) + 0.18 * (2.25 - 1.1) + 0.02 * (2.25 - 1.4)
-    assert summary.hypervolume == pytest.approx(expected)
-    assert summary.history.tolist() == pytest.approx([0.125, 0.332, expected, expected])
+def test_with_replicates_means_decide_and_trials_without_are_no_contenders() -> None:
+    lucky = make_trial(0, 0.90, 0.30)
+    ahead = make_trial(1, 1.00, 0.20, replicates=[(0.94, 0.22), (0.96, 0.24)])
+    behind = make_trial(2, 0.93, 0.25, replicates=[(0.97, 0.20), (0.99, 0.20)])
+    summary = summarise(make_record([lucky, ahead, behind]))
+    assert [trial.number for trial in summary.contenders] == [1, 2]
+    assert [trial.number for trial in summary.front] == [1]
+    assert summary.on_front.tolist() == [False, True, False]
+    assert summary.value(ahead) == pytest.approx((0.95, 0.23))
+    assert summary.values.tolist() == [[0.90, 0.30], [1.00, 0.20], [0.93, 0.25]]
+    assert summary.estimates[0]["rmse"] == Estimate(0.90, None, 1)
+    # Student's t with 1 degree of freedom: 6.3138 · 0.01.
+    found = summary.estimates[1]["rmse"]
+    assert (found.mean, found.n) == (pytest.approx(0.95), 2)
+    assert found.half_width == pytest.approx(0.063138, rel=1e-4)
+
+
+def test_probabilities_are_those_of_the_replicated_trials_and_repeat() -> None:
+    record = whole_record()
+    summary = summarise(record)
+    assert summary.probability.keys() == {0, 1, 2, 3, 4, 5, 7}
+    assert summary.probability[3] > 0.9 > 0.1 > summary.probability[2]
+    # Trial 4 is behind trial 3, but by less than the seeds scatter.
+    assert summary.robust == {3, 4, 5, 7}
+    assert 0.01 < summary.probability[4] < 0.9
+    assert summarise(record).probability == summary.probability
+    alone = summarise(make_record(FRONT))
+    assert alone.probability == {}
+    assert alone.robust == frozenset()
+
+
+def test_the_final_score_is_that_of_the_knee() -> None:
+    record = whole_record()
+    assert summarise(record).knee.trial.number == 3
+    assert summarise(record).final == record.finals[0]
+    other = replace(record.finals[0], trial=5)
+    assert summarise(replace(record, finals=(other,))).final is None
 
 
 def test_values_stay_as_measured_whatever_the_order_of_the_objectives() -> None:
@@ -79,6 +134,7 @@ def test_published_points_are_there_only_where_they_compare() -> None:
         {"model": {"embedding_dimension": 64}},
         {"model": {"rating_layers": [64]}},
         {"training": {}},
+        {"training": {"reshuffle": False, "retrieval_reduction": "sum", "epochs": [3]}},
         *(
             {"training": {"reshuffle": False, "retrieval_reduction": "sum", **change}}
             for change in (
@@ -132,7 +188,7 @@ def test_a_member_of_the_front_within_two_percent_of_a_bound_is_at_the_edge(
     weights: tuple[float, float], expected: list
 ) -> None:
     found = summarise(make_record([make_trial(7, weights=weights)])).at_edge
-    assert [(at.weight, at.bound, at.limit) for at in found] == expected
+    assert [(at.variable, at.bound, at.limit) for at in found] == expected
     assert {at.trial for at in found} <= {7}
 
 
@@ -150,12 +206,32 @@ def test_a_dominated_trial_at_the_edge_is_not_mentioned() -> None:
     assert summarise(make_record(trials)).at_edge == ()
 
 
-def test_the_headline_says_that_the_knee_is_at_the_edge() -> None:
-    trials = [make_trial(39, 1.0, 0.3, weights=(98, 0.4))]
-    assert headline(summarise(make_record(trials)))[2] == (
-        "Trial 39 (rating weight 98 of at most 100) is at the edge of the search space: "
-        "a wider range may do better."
-    )
+@pytest.mark.parametrize(("ratio", "expected"), [(99.0, [("ratio", "high", 100.0)]), (10.0, [])])
+def test_ratio_and_scale_have_edges_of_their_own(ratio: float, expected: list) -> None:
+    space = {
+        "ratio": {"low": 0.01, "high": 100.0, "log": True},
+        "scale": {"low": 0.1, "high": 1000.0, "log": True},
+    }
+    weights = LossWeights.from_ratio(ratio, 10.0)
+    trials = [make_trial(0, 0.9, 0.3, weights=weights), make_trial(1, 0.8, 0.2, weights=(1, 0))]
+    found = summarise(make_record(trials, search_space=space)).at_edge
+    assert [(at.variable, at.bound, at.limit) for at in found] == expected
+
+
+def test_other_keys_have_edges_but_choices_and_what_is_fixed_have_none() -> None:
+    weight = {"low": 0.01, "high": 100.0, "log": True}
+    tables = {
+        "search_space": {"rating_weight": 100.0, "retrieval_weight": weight},
+        "training": {
+            "epochs": {"low": 5, "high": 20, "log": False},
+            "batch_size": [512, 1024],
+        },
+    }
+    settings = {"training.epochs": 20, "training.batch_size": 1024}
+    trial = make_trial(0, weights=(100.0, 1.0), settings=settings)
+    (found,) = summarise(make_record([trial], **tables)).at_edge
+    assert found == AtEdge(0, "training.epochs", 20, "high", 20)
+    assert "Trial 0 (training.epochs 20 of at most 20) is at the edge" in edge_text([found])
 
 
 def test_several_trials_at_the_edge_are_one_sentence() -> None:
@@ -176,8 +252,10 @@ def test_several_trials_at_the_edge_are_one_sentence() -> None:
 def test_the_protocol_tells_rows_and_that_the_search_sees_the_test_rows() -> None:
     text = protocol(make_record(FRONT))
     assert "trained on 80,000 rows, scored on 20,000 test rows" in text
-    assert "The search sees the test rows, as in the tutorial" in text
-    assert "as in the tutorial" not in protocol(make_record(FRONT, split={"method": "random"}))
+    assert "keeps the tutorial's protocol, in which the search sees the test rows" in text
+    other = protocol(make_record(FRONT, split={"method": "random"}))
+    assert "The search sees the test rows" in other
+    assert "tutorial" not in other
     assert "size was not recorded" in protocol(make_record(FRONT, summary=None))
 
 
@@ -186,7 +264,7 @@ def test_with_validation_rows_the_protocol_says_that_the_test_rows_are_untouched
     split = {"method": "tutorial", "validation_fraction": 0.1}
     text = protocol(make_record(FRONT, summary=data, split=split))
     assert "trained on 70,000 rows, scored on 10,000 validation rows" in text
-    assert "The 20,000 test rows are untouched" in text
+    assert "It never looks at the 20,000 test rows" in text
     assert "sees the test rows" not in text
 
 
@@ -213,4 +291,4 @@ def test_a_study_without_complete_trials_is_a_clear_error(trials: list, expected
 
 def test_a_complete_trial_without_weights_is_a_clear_error() -> None:
     with pytest.raises(SweepError, match="trial 0 is complete, but its loss weights are not"):
-        headline(summarise(make_record([make_trial(0, weights=None)])))
+        summarise(make_record([make_trial(0, weights=None)]))

@@ -11,15 +11,22 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from builders import make_record, make_trial, reference_trials, tutorial_trials
+from builders import (
+    make_record,
+    make_trial,
+    reference_trials,
+    tutorial_trials,
+    whole_record,
+)
 from sweep.errors import SweepError
 from sweep.front import hypervolume, minimised, objective_values
 from sweep.report import front_records, write_report
 from sweep.report.hypervolume import hypervolume_figure, hypervolume_info
 from sweep.report.style import house_style
 from sweep.report.summary import summarise
-from sweep.report.write import rendered
+from sweep.report.write import rendered, report_document
 from sweep.results import StudyRecord
+from sweep.search.importance import importances
 
 PICTURES = ("pareto_front", "weights", "hypervolume", "learning_curves")
 FILES = {
@@ -74,12 +81,9 @@ def test_the_tables_have_a_row_for_each_trial_and_each_member(report: Path) -> N
     assert rows[41]["rmse"] == ""
     with (report / "front.csv").open(newline="", encoding="utf-8") as file:
         front = list(csv.DictReader(file))
-    assert [row["trial"] for row in front] == [
-        str(record["trial"]) for record in front_records(study())
-    ]
-    assert {row["trial"] for row in front} == {
-        row["trial"] for row in rows if row["on_front"] == "True"
-    }
+    members = [row["trial"] for row in front if row["kind"] == "front"]
+    assert members == [str(record["trial"]) for record in front_records(study())]
+    assert set(members) == {row["trial"] for row in rows if row["on_front"] == "True"}
 
 
 def test_the_document_is_strict_json_with_everything_about_the_front(report: Path) -> None:
@@ -89,7 +93,7 @@ def test_the_document_is_strict_json_with_everything_about_the_front(report: Pat
     text = (report / "report.json").read_text(encoding="utf-8")
     document = json.loads(text, parse_constant=refuse)
     record = study()
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["study"] == "tutorial"
     assert document["dataset"]["train"] == 80_000
     assert document["trials"] == {"complete": 40, "failed": 1, "waiting": 1}
@@ -104,9 +108,51 @@ def test_the_document_is_strict_json_with_everything_about_the_front(report: Pat
     assert document["at_edge"] == [asdict(found) for found in summarise(record).at_edge]
     assert document["knee"]["reason"].startswith(f"Trial {document['knee']['trial']} (")
     objectives = record.config.objectives
-    assert document["hypervolume"] == pytest.approx(
-        hypervolume(objective_values(record.complete, objectives), minimised([2.25, 0], objectives))
+    volume = hypervolume(
+        objective_values(record.complete, objectives), minimised([2.25, 0], objectives)
     )
+    history = document["convergence"]["history"]
+    assert len(history) == 40
+    assert history[-1] == pytest.approx(volume / 2.25)
+    assert document["config"]["training"]["retrieval_reduction"] == "sum"
+    assert document["test"] is document["importances"] is None
+    assert document["baselines"] == {}
+
+
+def test_the_document_of_a_whole_study_has_intervals_test_figures_and_the_ablation() -> None:
+    document = json.loads(json.dumps(report_document(summarise(whole_record())), allow_nan=False))
+    assert document["knee"]["trial"] == 3
+    assert document["knee"]["n"] == 5
+    assert document["knee"]["half_widths"]["rmse"] > 0
+    assert document["knee"]["gains"]["EASE"].keys() == {"top_100_accuracy"}
+    assert document["test"]["metrics"]["rmse"] == pytest.approx(0.907)
+    assert document["test"]["gap"]["rmse"]["n"] == 5
+    assert document["baselines"]["user and item bias"]["metrics"]["rmse"] == 0.943
+    assert [one["key"] for one in document["ablation"]][:2] == [None, "model.biases"]
+    assert document["pruning"] == {
+        "stopped": 2, "trials": 10, "epochs_saved": 16, "epochs": 123,
+    }  # fmt: skip
+    assert document["commands"][0] == "sweep launch studies/whole.toml"
+
+
+def test_importances_are_reported_where_they_are_given(tmp_path: Path) -> None:
+    record = study()
+    found = importances(record)
+    assert found is not None
+    write_report(record, tmp_path, quiet, found)
+    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert document["importances"]["parameters"] == found.parameters
+    assert document["importances"]["sentence"] == found.scale.sentence
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *FILES, "importances.png", "importances.svg",
+    }  # fmt: skip
+
+
+def test_pictures_that_a_later_report_lacks_are_removed(tmp_path: Path) -> None:
+    write_report(whole_record(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*FILES, "ablation.png", "ablation.svg"}
+    write_report(make_record([make_trial(0)]), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
 def test_a_report_replaces_an_earlier_one(report: Path) -> None:
@@ -141,7 +187,7 @@ def test_the_document_names_the_members_at_the_edge_of_the_search_space(tmp_path
     assert json.loads((tmp_path / "report.json").read_text())["at_edge"] == [
         {
             "trial": 39,
-            "weight": "rating_weight",
+            "variable": "rating_weight",
             "value": 98,
             "bound": "high",
             "limit": 100,

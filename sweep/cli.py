@@ -24,6 +24,7 @@ import typer
 from sweep.errors import ConfigError, ExportError, SweepError
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
     from rich.console import Console
     from rich.table import Table
 
@@ -187,9 +188,8 @@ def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOptio
     for name in ("model", "training", "sampler", "seeds"):
         section = getattr(config, name).model_dump(mode="json")
         table.add_row(name, ", ".join(f"{key} {value}" for key, value in section.items()))
-    for name in ("rating_weight", "retrieval_weight"):
-        space = getattr(config.search_space, name)
-        table.add_row(name, f"{space.low:g} … {space.high:g}{' (log)' if space.log else ''}")
+    for name, variable in config.search_space.all.items():
+        table.add_row(name, str(variable))
     table.add_row("objectives", ", ".join(f"{o.direction} {o.metric}" for o in config.objectives))
     budget = config.budget.model_dump(exclude_none=True)
     table.add_row("budget", ", ".join(f"{key} {value:g}" for key, value in budget.items()))
@@ -229,10 +229,11 @@ def report(
 ) -> None:
     """Write plots, tables and an interactive page about a study."""
     from sweep.report import write_report
+    from sweep.search.importance import importances
 
     record = _load(study, storage)
     folder = output or Path("reports") / record.name
-    written = write_report(record, folder, _say)
+    written = write_report(record, folder, _say, importances(record))
     _say(f"{len(written)} files in {folder}; open {folder / 'index.html'}")
 
 
@@ -271,23 +272,60 @@ def export(
     from sweep import pipeline
     from sweep.export import export_weights, require_free_folder, write_weights
     from sweep.front.selection import choose
+    from sweep.report.tables import figure
+    from sweep.search.storage import write_finals
 
-    record = _load(study, storage)
+    store, record = _open(study, storage)
     choice = choose(record, pick)
-    exported = export_weights(record, choice, datetime.now(UTC))
     if model is not None:
         require_free_folder(model)
-    write_weights(output, exported)
     _say(choice.reason)
-    if model is not None or record.config.split.validation_fraction > 0:
-        exported = pipeline.refit(exported, model, say=_say)
-        write_weights(output, exported)
-    if exported.test_metrics:
-        scores = (
-            f"{o.metric} {exported.test_metrics[o.metric]:.4f}" for o in record.config.objectives
-        )
-        _say(f"On the test rows: {', '.join(scores)}")
+    final = next((one for one in record.finals if one.trial == choice.trial.number), None)
+    if final is None and record.config.split.validates:
+        with _counting("seeds") as on_progress:
+            final = pipeline.score_final(record, choice.trial, say=_say, on_progress=on_progress)
+        write_finals(store, record.name, [*record.finals, final])
+    exported = export_weights(record, choice, final, datetime.now(UTC))
+    write_weights(output, exported)
+    if model is not None:
+        pipeline.refit(exported, model, say=_say)
+    scores = ", ".join(
+        f"{o.metric} {figure(exported.test[o.metric])}" for o in record.config.objectives
+    )
+    _say(f"On the test rows: {scores}")
     _say(f"Weights in {output}" + (f", model in {model}" if model else ""))
+
+
+@app.command()
+def ablate(
+    study: StudyArgument,
+    pick: Annotated[
+        str, typer.Option(metavar="RULE", help="Which trial; rules as for export.")
+    ] = "knee",
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trainings of each.")] = 3,
+    storage: StorageOption = None,
+) -> None:
+    """Measure what each setting of the model and its training is worth.
+
+    Trains the chosen trial again with every key of the study file's model and training tables that
+    is not at its default put back to it, one at a time. The report shows the result.
+    """
+    from sweep import pipeline
+    from sweep.front.selection import choose
+    from sweep.search.storage import write_ablation
+
+    store, record = _open(study, storage)
+    choice = choose(record, pick)
+    _say(choice.reason)
+    with _counting("trainings") as on_progress:
+        ablation = pipeline.ablate(record, choice.trial, seeds, say=_say, on_progress=on_progress)
+    write_ablation(store, record.name, ablation)
+    from sweep.report.tables import ablation_table
+
+    table = _table(f"Ablation of trial {choice.trial.number}", *ablation_table(record, ablation))
+    for row in ablation_table(record, ablation).itertuples(index=False):
+        table.add_row(*map(str, row))
+    _print(table)
 
 
 @app.command()
@@ -398,46 +436,82 @@ def _dataset_config(name: str) -> Any:
     return check_dataset(name)
 
 
-def _load(study: str, storage: str | None) -> StudyRecord:
+def _open(study: str, storage: str | None) -> tuple[BaseStorage, StudyRecord]:
     from sweep.search.storage import load_study_record, open_storage, storage_url
 
-    return load_study_record(open_storage(storage_url(storage, os.environ), must_exist=True), study)
+    store = open_storage(storage_url(storage, os.environ), must_exist=True)
+    return store, load_study_record(store, study)
+
+
+def _load(study: str, storage: str | None) -> StudyRecord:
+    return _open(study, storage)[1]
 
 
 def _front_table(record: StudyRecord) -> Table:
-    from sweep.front.pareto import front_of
+    from sweep.report.summary import summarise
 
-    members = front_of(record.complete, record.config.objectives)
-    title = f"Pareto front of {record.name}: {len(members)} of {len(record.complete)} trials"
-    return _trials_table(title, members, record)
+    summary = summarise(record)
+    replicated = sum(bool(trial.replicates) for trial in record.complete)
+    judged = f", judged by {replicated} with replicates" if replicated else ""
+    title = (
+        f"Pareto front of {record.name}: {len(summary.front)} of {len(record.complete)} "
+        f"trials{judged}"
+    )
+    table = _trials_table(title, summary.front, record)
+    shown = _metrics_shown(record)
+    before = ["–"] * (2 + len(record.config.search_space.variables))
+    for baseline in record.baselines:
+        cells = [f"{baseline.metrics[m]:.4f}" if m in baseline.metrics else "–" for m in shown]
+        if set(cells) != {"–"}:
+            after = ["–"] * (len(table.columns) - len(before) - len(cells) - 1)
+            table.add_row(baseline.name, *before, *cells, *after)
+    return table
+
+
+def _metrics_shown(record: StudyRecord) -> list[str]:
+    objectives = [objective.metric for objective in record.config.objectives]
+    others = ("rmse", "top_100_accuracy", "unseen_top_100_accuracy")
+    return [*objectives, *(metric for metric in others if metric not in objectives)]
 
 
 def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
+    """Complete trials: means and, of the objectives, 90 % intervals over n seeds."""
     from sweep.front.selection import metric_label
+    from sweep.report.summary import setting_text, summarise
+    from sweep.report.tables import figure, probability_text
 
+    summary = summarise(record)
+    variables = list(record.config.search_space.variables)
     objectives = [objective.metric for objective in record.config.objectives]
-    others = [
-        m for m in ("rmse", "top_100_accuracy", "unseen_top_100_accuracy") if m not in objectives
-    ]
-    metrics = [*objectives, *others]
     arrows = {
         o.metric: " ↓" if o.direction == "minimize" else " ↑" for o in record.config.objectives
     }
+    replicated = bool(summary.probability)
     table = _table(
-        title,
+        f"{title}; ± is the 90 % interval of the mean over n seeds" if replicated else title,
         "trial",
         "rating weight",
         "retrieval weight",
-        *(metric_label(metric) + arrows.get(metric, "") for metric in metrics),
-        "",
+        *(name.partition(".")[2].replace("_", " ") for name in variables),
+        *(metric_label(metric) + arrows.get(metric, "") for metric in _metrics_shown(record)),
+        *(("n", "P(on front)") if replicated else ()),
     )
     for trial in trials:
+        found = summary.estimates[trial.number]
+        probability = probability_text(summary.probability.get(trial.number))
         table.add_row(
-            str(trial.number),
+            f"{trial.number} {trial.reference or ''}".strip(),
             f"{trial.weights.rating_weight:.4g}",
             f"{trial.weights.retrieval_weight:.4g}",
-            *(f"{trial.result.metrics[metric]:.4f}" for metric in metrics),
-            trial.reference or "",
+            *(setting_text(trial.settings[v]) if v in trial.settings else "–" for v in variables),
+            # Without blanks, so that no line ends between a figure and its interval.
+            *(
+                figure(found[metric]).replace(" ± ", "±")
+                if metric in objectives
+                else f"{found[metric].mean:.4f}"
+                for metric in _metrics_shown(record)
+            ),
+            *((str(found[objectives[0]].n), probability) if replicated else ()),
         )
     return table
 
@@ -561,26 +635,44 @@ def _progress_line(
 
         def on_plain(progress: Progress) -> None:
             total = f"/{progress.total}" if progress.total else ""
-            _say(f"trial {progress.done}{total} · {pace(progress)} · {best(progress)}")
+            doing = progress.doing.removesuffix("s")
+            _say(f"{doing} {progress.done}{total} · {pace(progress)} · {best(progress)}")
 
         yield on_plain
         return
     bar = Bar(
-        TextColumn("trials"),
+        TextColumn("{task.fields[doing]}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
     )
-    task = bar.add_task("", total=None)
+    task = bar.add_task("", total=None, doing="trials")
     with Live(console=_console()) as live:
 
         def on_live(progress: Progress) -> None:
             bar.update(
-                task, completed=progress.done, total=progress.total, description=pace(progress)
+                task,
+                completed=progress.done,
+                total=progress.total,
+                description=pace(progress),
+                doing=progress.doing,
             )
             live.update(Group(bar, best(progress)))
 
         yield on_live
+
+
+@contextmanager
+def _counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal; elsewhere a line after each."""
+    from rich.progress import Progress as Bar
+
+    if not _console().is_terminal:
+        yield lambda done, total: _say(f"{what} {done}/{total}")
+        return
+    with Bar(console=_console(), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _duration(seconds: float) -> str:

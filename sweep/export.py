@@ -6,22 +6,38 @@ Schema.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sweep.config import StudyConfig
+from sweep.config import Setting, StudyConfig
 from sweep.errors import ExportError
 from sweep.files import write_text
 from sweep.front.selection import Choice
-from sweep.results import DatasetSummary, LossWeights, StudyRecord
+from sweep.front.uncertainty import estimate
+from sweep.results import DatasetSummary, FinalScore, LossWeights, Replicate, StudyRecord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a field changes its meaning or goes; new optional fields do not raise it."""
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Interval(BaseModel):
+    """A mean over seeds: it is uncertain by `half_width` with a confidence of 90 %.
+
+    `half_width` is null where there is one seed only: nothing is known of the spread then.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float
+    half_width: float | None
+    n: int
 
 
 class ExportedWeights(BaseModel):
@@ -29,7 +45,7 @@ class ExportedWeights(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal[1] = Field(
+    schema_version: Literal[2] = Field(
         description="Version of this format; readers refuse one that they do not know."
     )
     rating_weight: Weight = Field(description="Factor of the rating loss in the total loss.")
@@ -37,20 +53,34 @@ class ExportedWeights(BaseModel):
     ratio: float | None = Field(
         description="rating_weight / retrieval_weight; null where retrieval_weight is 0."
     )
+    settings: dict[str, Setting] = Field(
+        strict=False,
+        description="Values of the keys that were searched beside the weights, by dotted name; "
+        "they hold in place of what `config` has there.",
+    )
     study: str = Field(description="Name of the study.")
     trial: int = Field(description="Number of the chosen trial in the study.")
     rule: str = Field(description="The rule that chose it, as given to --pick.")
-    reason: str = Field(description="Why this trial, in a sentence.")
+    reason: str = Field(description="Why this trial, and what the next best would trade.")
+    validation: dict[str, Interval] | None = Field(
+        description="Every metric on the validation rows, mean over seeds; null where the study "
+        "has no validation rows."
+    )
+    test: dict[str, Interval] = Field(
+        description="Every metric on the test rows, mean over seeds. Where there are validation "
+        "rows, of models trained on training and validation rows together, scored once; else the "
+        "search has seen these rows."
+    )
+    gap: dict[str, Interval] | None = Field(
+        description="Test less validation, seed by seed; null where either is."
+    )
+    baselines: dict[str, dict[str, float]] = Field(
+        description="What models without loss weights score on the test rows, by name and metric."
+    )
+    seed: int = Field(description="Seed of the exported model's initial state and order of rows.")
     metrics: dict[str, float] = Field(
-        description="Every recorded metric of the trial, on the rows that the search sees: the "
-        "validation rows, or the test rows where the study has no validation rows."
+        description="Every metric of the exported model itself on the test rows."
     )
-    test_metrics: dict[str, float] | None = Field(
-        default=None,
-        description="The same metrics on the test rows, after training on training and validation "
-        "rows together; null where the study has no validation rows.",
-    )
-    seed: int = Field(description="Seed of the trial's initial state and order of rows.")
     batch_size: int = Field(
         description="Rows in a training batch; a summed retrieval loss grows with it."
     )
@@ -80,8 +110,24 @@ class ExportedWeights(BaseModel):
         return LossWeights(self.rating_weight, self.retrieval_weight)
 
 
-def export_weights(record: StudyRecord, choice: Choice, created: datetime) -> ExportedWeights:
+def intervals(replicates: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    """The mean of every metric, with its interval."""
+    return {
+        name: Interval(**asdict(estimate([metrics[name] for metrics in replicates])))
+        for name in replicates[0]
+    }
+
+
+def export_weights(
+    record: StudyRecord, choice: Choice, final: FinalScore | None, created: datetime
+) -> ExportedWeights:
     """Gather what an export says about a chosen trial.
+
+    Args:
+        record: the study.
+        choice: what was chosen, by which rule and why.
+        final: its score on the test rows; None where the study has no validation rows.
+        created: now.
 
     Raises:
         ExportError: the trial or the study lacks something, as an old or foreign store may.
@@ -92,18 +138,34 @@ def export_weights(record: StudyRecord, choice: Choice, created: datetime) -> Ex
             f"study {record.name!r}, trial {trial.number}: its weights, seed, metrics or dataset "
             "are not recorded; choose a complete trial that sweep has trained"
         )
-    training = record.config.training
+    own = Replicate(trial.seed, trial.result.metrics)
+    search = {one.seed: one.metrics for one in trial.replicates or (own,)}
+    scored = {one.seed: one.metrics for one in final.replicates} if final else search
+    seed = next(iter(scored)) if final else trial.seed
+    both = [seed for seed in scored if final and seed in search]
+    gaps = [
+        {name: scored[seed][name] - search[seed][name] for name in scored[seed]} for seed in both
+    ]
+    training = record.config.with_settings(trial.settings).training
     return ExportedWeights(
         schema_version=SCHEMA_VERSION,
         rating_weight=trial.weights.rating_weight,
         retrieval_weight=trial.weights.retrieval_weight,
         ratio=trial.weights.ratio if trial.weights.retrieval_weight else None,
+        settings=dict(trial.settings),
         study=record.name,
         trial=trial.number,
         rule=str(choice.rule),
         reason=choice.reason,
-        metrics=dict(trial.result.metrics),
-        seed=trial.seed,
+        validation=intervals([*search.values()]) if final else None,
+        test=intervals([*scored.values()]),
+        gap=intervals(gaps) if gaps else None,
+        baselines={
+            baseline.name: dict(baseline.metrics)
+            for baseline in (final.baselines if final else record.baselines)
+        },
+        seed=seed,
+        metrics=dict(scored[seed] if final else own.metrics),
         batch_size=training.batch_size,
         rating_reduction="mean",
         retrieval_reduction=training.retrieval_reduction,

@@ -8,24 +8,37 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweep.baselines import baselines
 from sweep.cache import cache_directory
-from sweep.config import KS, StudyConfig, list_length
+from sweep.config import KS, ModelConfig, Setting, StudyConfig, TrainingConfig, list_length
 from sweep.data.batches import Stage, TrainingData, load_training_data
 from sweep.data.datasets import load_dataset
 from sweep.data.interactions import Interactions
 from sweep.errors import ConfigError, ExportError
 from sweep.export import ExportedWeights, require_free_folder
-from sweep.results import DatasetSummary, LossWeights, StudyRecord, TrialResult
+from sweep.results import (
+    Ablation,
+    DatasetSummary,
+    FinalScore,
+    Replicate,
+    StudyRecord,
+    Trial,
+    TrialResult,
+    references,
+)
 
 if TYPE_CHECKING:
     from sweep.recommender.training import Trainer
+    from sweep.search.executors import TrialSpec
     from sweep.search.study import Progress, StopSignal
 
 Say = Callable[[str], None]
@@ -80,30 +93,74 @@ def launch(
     from sweep.search.storage import open_storage
     from sweep.search.study import run_study
 
-    interactions, data = prepare(config, cache or cache_directory(), say)
+    cache = cache or cache_directory()
+    interactions, data = prepare(config, cache, say)
     say(repr(interactions))
     _require_lists_shorter_than_the_catalogue(config, interactions)
     store = open_storage(storage)  # makes the store: not before the study is known to be sound
-
-    @functools.cache
-    def trainer() -> Trainer:
-        return _build_trainer(config, data, say)
-
-    def train(weights: LossWeights, seed: int) -> TrialResult:
-        return trainer().train(weights, seed)
-
-    with InProcessExecutor(train, prepare=trainer) as executor:
+    trainers = Trainers(config, cache, say)
+    with InProcessExecutor(trainers.train, prepare=trainers.prepare) as executor:
         return run_study(
             config,
             store,
             executor,
             summarize(interactions, data, config),
             versions=installed_versions(),
+            baselines=lambda: baselines(data),
             on_progress=on_progress,
             say=say,
             stop=stop,
             clock=time.monotonic,
         )
+
+
+class Trainers:
+    """The trainers of a study: one for every form of the graph that its trials need.
+
+    Weights, seeds, epochs and learning rates are inputs of a graph. What else a study searches, an
+    embedding dimension or a batch size, needs a graph for each value, and batches of its own. The
+    latest few are kept.
+    """
+
+    KEPT = 4
+
+    def __init__(self, config: StudyConfig, cache: Path, say: Say, stage: Stage = "search") -> None:
+        """Takes the study, the folder for prepared data, who is told, and what is held out."""
+        self._config, self._cache, self._say, self._stage = config, cache, say, stage
+        self._trainer = functools.lru_cache(maxsize=self.KEPT)(self._build)
+
+    def prepare(self) -> Trainer:
+        """The trainer of the first reference."""
+        point = next(iter(references(self._config.search_space).values()))
+        return self.of(point.settings)
+
+    def of(self, settings: Mapping[str, Setting]) -> Trainer:
+        """The trainer for these settings."""
+        from sweep.recommender.training import compiled
+
+        config = self._config.with_settings(settings)
+        return self._trainer(config.model, compiled(config.training))
+
+    def train(self, spec: TrialSpec) -> TrialResult:
+        """Train a trial."""
+        training = self._config.with_settings(spec.settings).training
+        return self.of(spec.settings).train(spec.weights, spec.seed, training, spec.halving)
+
+    def replicate(self, trial: Trial, seed: int) -> Replicate:
+        """Train a trial with another seed."""
+        assert trial.weights is not None
+        training = self._config.with_settings(trial.settings).training
+        result = self.of(trial.settings).train(trial.weights, seed, training)
+        return Replicate(seed, result.metrics, result.training_seconds + result.evaluation_seconds)
+
+    def _build(self, model: ModelConfig, training: TrainingConfig) -> Trainer:
+        if "tensorflow" not in sys.modules:
+            self._say("Starting TensorFlow")
+        from sweep.recommender.training import Trainer
+
+        config = self._config.model_copy(update={"model": model, "training": training})
+        _, data = prepare(config, self._cache, _ignore, self._stage)
+        return Trainer(config, data)
 
 
 def _require_lists_shorter_than_the_catalogue(
@@ -143,7 +200,7 @@ def summarize(
     interactions: Interactions, data: TrainingData, config: StudyConfig
 ) -> DatasetSummary:
     """What a study records about its data, as the search sees it."""
-    validates = config.split.validation_fraction > 0
+    validates = config.split.validates
     rest = len(interactions) - len(data.train)
     return DatasetSummary(
         name=interactions.name,
@@ -166,62 +223,155 @@ def installed_versions() -> dict[str, str]:
     }
 
 
-def refit(
-    exported: ExportedWeights,
-    model: Path | None = None,
+def score_final(
+    record: StudyRecord,
+    trial: Trial,
     *,
     cache: Path | None = None,
     say: Say = _ignore,
-) -> ExportedWeights:
-    """Train the exported trial again, for its model and for its score on the test rows.
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> FinalScore:
+    """Train a chosen trial on training and validation rows together, and score it on the test rows.
 
-    Where the study has validation rows, the model is trained on training and validation rows
-    together and scored, once, on the test rows. Where it has none, the test rows were seen by the
-    search: the same model is trained again, and must come out with the recorded metrics.
+    As often as the study replicates, with the seeds of its replicates; with the trial's own seed
+    where it does not replicate.
+
+    Args:
+        record: a study with validation rows.
+        trial: one of its complete trials.
+        cache: folder for prepared data; the user's cache folder by default.
+        say: told of every stage.
+        on_progress: told how many seeds are done, of how many.
+
+    Raises:
+        ExportError: the data has changed, or the trial lacks its weights.
+    """
+    config, cache = record.config, cache or cache_directory()
+    if trial.weights is None or trial.seed is None:
+        raise ExportError(
+            f"study {record.name!r}, trial {trial.number}: its weights or seed are not recorded; "
+            "choose a trial that sweep has trained"
+        )
+    _require_same_data(record.name, config, record.dataset, cache, say)
+    say("Training on training and validation rows together, for the score on the test rows")
+    trainers = Trainers(config, cache, say, "final")
+    first, number = config.seeds.model + 1, config.budget.replicates
+    seeds = range(first, first + number) if number else [trial.seed]
+    replicates = []
+    for seed in seeds:
+        replicates.append(trainers.replicate(trial, seed))
+        on_progress(len(replicates), len(seeds))
+    _, data = prepare(config, cache, _ignore, "final")
+    return FinalScore(trial.number, tuple(replicates), baselines(data))
+
+
+def ablate(
+    record: StudyRecord,
+    trial: Trial,
+    seeds: int,
+    *,
+    cache: Path | None = None,
+    say: Say = _ignore,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[Ablation, ...]:
+    """What each key of `model` and `training` is worth: the trial without it.
+
+    Every key that the study sets away from its default, in the file or by searching it, is put back
+    to the default, one at a time, and the trial's weights are trained again; and once with all as
+    they are. Scored as the search scores, so that no test row is looked at.
+
+    Args:
+        record: the study.
+        trial: one of its complete trials.
+        seeds: how many seeds each is trained with, at least 1.
+        cache: folder for prepared data; the user's cache folder by default.
+        say: told of every stage.
+        on_progress: told how many trainings are done, of how many.
+
+    Raises:
+        ExportError: the data has changed.
+    """
+    config, cache = record.config, cache or cache_directory()
+    _require_same_data(record.name, config, record.dataset, cache, say)
+    chosen = config.with_settings(trial.settings)
+    changed = [
+        (f"{table}.{key}", getattr(section, key), field.default)
+        for table, section in (("model", chosen.model), ("training", chosen.training))
+        for key, field in type(section).model_fields.items()
+        if getattr(section, key) != field.default
+    ]
+    total = (1 + len(changed)) * seeds
+    trainers = Trainers(config, cache, say)
+    done = 0
+
+    def trained(settings: Mapping[str, Setting]) -> Iterator[Replicate]:
+        nonlocal done
+        for number in range(1, seeds + 1):
+            yield trainers.replicate(replace(trial, settings=settings), config.seeds.model + number)
+            done += 1
+            on_progress(done, total)
+
+    whole = Ablation(trial.number, None, None, None, tuple(trained(trial.settings)))
+    without = [
+        Ablation(
+            trial.number, key, value, default, tuple(trained({**trial.settings, key: default}))
+        )
+        for key, value, default in changed
+    ]
+    return (whole, *without)
+
+
+def refit(
+    exported: ExportedWeights, model: Path, *, cache: Path | None = None, say: Say = _ignore
+) -> None:
+    """Train the exported model again, and write it as a SavedModel.
+
+    Where the study has validation rows it is trained on these too. It answers raw ids by plain
+    TensorFlow; see `sweep.recommender.serving.Recommender`.
 
     Args:
         exported: what to train.
-        model: a new folder for the SavedModel, which answers raw ids by plain TensorFlow (see
-            `sweep.recommender.serving.Recommender`), with the export beside it as `sweep.json`.
+        model: a new folder for the SavedModel, with the export beside it as `sweep.json`.
         cache: folder for prepared data; the user's cache folder by default.
         say: told of every stage.
 
-    Returns:
-        The export, with `test_metrics` where there are validation rows.
-
     Raises:
-        ExportError: the data has changed, the metrics do not come out as recorded, or the folder
+        ExportError: the data has changed, the metrics do not come out as exported, or the folder
             is not free.
     """
-    if model is not None:
-        require_free_folder(model)
+    require_free_folder(model)
     config, cache = exported.config, cache or cache_directory()
-    interactions, data = prepare(config, cache, say)
-    if interactions.fingerprint != exported.dataset.fingerprint:
+    interactions = _require_same_data(exported.study, config, exported.dataset, cache, say)
+    stage: Stage = "final" if config.split.validates else "search"
+    trainers = Trainers(config, cache, say, stage)
+    say(f"Training trial {exported.trial} with seed {exported.seed} again, for its model")
+    training = config.with_settings(exported.settings).training
+    trainer = trainers.of(exported.settings)
+    moved = _require_recorded(exported, trainer.train(exported.weights, exported.seed, training))
+    say(f"No metric moved by more than {moved:.2g}")
+    from sweep.recommender.serving import Recommender, write_saved_model
+
+    _, data = prepare(config, cache, _ignore, stage)
+    write_saved_model(
+        Recommender(trainer.model, interactions, data),
+        model,
+        files={"sweep.json": exported.model_dump_json(indent=2) + "\n"},
+    )
+
+
+def _require_same_data(
+    study: str, config: StudyConfig, dataset: DatasetSummary | None, cache: Path, say: Say
+) -> Interactions:
+    """The study's interactions; an error if they are not those that it was trained on."""
+    interactions = load_dataset(config.dataset, cache, say)
+    before = dataset.fingerprint if dataset else "not recorded"
+    if interactions.fingerprint != before:
         raise ExportError(
-            f"study {exported.study!r}: the dataset {config.dataset.name} has changed since its "
-            f"trials were trained (fingerprint {exported.dataset.fingerprint[:12]}… then, "
+            f"study {study!r}: the dataset {config.dataset.name} has changed since its "
+            f"trials were trained (fingerprint {before[:12]}… then, "
             f"{interactions.fingerprint[:12]}… now); restore it, or launch a new study"
         )
-    trainer = _build_trainer(config, data, say)
-    say(f"Training trial {exported.trial} again")
-    moved = _require_recorded(exported, trainer.train(exported.weights, exported.seed))
-    say(f"No metric moved by more than {moved:.2g}")
-    if config.split.validation_fraction > 0:
-        say("Training on training and validation rows together, for the score on the test rows")
-        _, data = prepare(config, cache, _ignore, "final")
-        trainer = _build_trainer(config, data, _ignore)
-        final = trainer.train(exported.weights, exported.seed)
-        exported = exported.model_copy(update={"test_metrics": dict(final.metrics)})
-    if model is not None:
-        from sweep.recommender.serving import Recommender, write_saved_model
-
-        write_saved_model(
-            Recommender(trainer.model, interactions, data),
-            model,
-            files={"sweep.json": exported.model_dump_json(indent=2) + "\n"},
-        )
-    return exported
+    return interactions
 
 
 def _require_recorded(exported: ExportedWeights, result: TrialResult) -> float:
@@ -235,10 +385,3 @@ def _require_recorded(exported: ExportedWeights, result: TrialResult) -> float:
             f"versions then were {dict(exported.versions)}; install these, or launch a new study"
         )
     return max(moved.values())
-
-
-def _build_trainer(config: StudyConfig, data: TrainingData, say: Say) -> Trainer:
-    say("Starting TensorFlow")
-    from sweep.recommender.training import Trainer
-
-    return Trainer(config, data)

@@ -45,6 +45,7 @@ direction = "maximize"
 startup_trials = 3
 [budget]
 trials = 6
+replicates = 2
 """
 
 
@@ -141,10 +142,7 @@ def test_show_tells_data_settings_and_references(run):
 @pytest.mark.usefixtures("launched")
 def test_front_json_is_sorted_by_the_first_objective_and_not_dominated(run):
     front = json.loads(run("front", "small", "--json").out)
-    assert all(
-        list(member) == ["trial", "rating_weight", "retrieval_weight", "metrics"]
-        for member in front
-    )
+    assert all({"trial", "rating_weight", "metrics", "n"} <= member.keys() for member in front)
     assert all(member["metrics"].keys() == METRICS.keys() for member in front)
     errors = [member["metrics"]["rmse"] for member in front]
     accuracies = [member["metrics"]["top_10_accuracy"] for member in front]
@@ -175,7 +173,8 @@ def test_export_model_and_predict_go_together(run):
     front = json.loads(run("front", "small", "--json").out)
     member = next(member for member in front if member["trial"] == exported.trial)
     assert exported.rating_weight == member["rating_weight"]
-    assert exported.metrics == member["metrics"]
+    assert exported.test["rmse"].mean == member["metrics"]["rmse"]
+    assert exported.test["rmse"].n == member["n"] == 2
 
     recommended = json.loads(
         run("predict", "model", "--user", "query 0000007", "--top", "3", "--json").out
@@ -210,14 +209,16 @@ def test_with_validation_rows_the_export_is_scored_on_test_rows_after_a_refit(ru
     assert ran.code == 0, ran.err
     assert "On the test rows: rmse " in ran.err
     exported = load_weights("validated.json")
-    assert exported.test_metrics is not None
-    assert exported.test_metrics.keys() == METRICS.keys()
-    assert exported.test_metrics != exported.metrics
+    assert exported.validation is not None
+    assert exported.test.keys() == exported.validation.keys() == METRICS.keys()
+    assert exported.test["rmse"].n == 2
+    assert exported.test["rmse"].mean != exported.validation["rmse"].mean
     assert exported == load_weights("validated/sweep.json")
-    # Another process, without a model, comes to the same scores.
+    # The test rows are scored once: another export has the stored scores, and trains nothing.
     again = run("export", "small", "--pick", "knee", "--output", "again.json", *options)
     assert again.code == 0, again.err
-    assert load_weights("again.json").test_metrics == exported.test_metrics
+    assert "Training" not in again.err
+    assert load_weights("again.json").test == exported.test
 
 
 def test_environment_names_the_storage_and_the_option_wins(run, monkeypatch):

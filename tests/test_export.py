@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from builders import make_record, make_trial
 from sweep.errors import ExportError
-from sweep.export import ExportedWeights, export_weights, load_weights, write_weights
+from sweep.export import (
+    ExportedWeights,
+    export_weights,
+    load_weights,
+    write_weights,
+)
 from sweep.front.selection import choose
-from sweep.results import LossWeights
+from sweep.results import Baseline, FinalScore, LossWeights, Replicate
 
 CREATED = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -25,7 +31,7 @@ def exported() -> ExportedWeights:
             make_trial(1, 1.05, 0.3, weights=(2.0, 0.5)),
         ]
     )
-    return export_weights(record, choose(record, "max:top_100_accuracy"), CREATED)
+    return export_weights(record, choose(record, "max:top_100_accuracy"), None, CREATED)
 
 
 def test_what_is_written_is_what_is_read(exported, tmp_path):
@@ -36,7 +42,7 @@ def test_what_is_written_is_what_is_read(exported, tmp_path):
 def test_the_file_holds_the_weights_and_why_and_how(exported, tmp_path):
     write_weights(tmp_path / "best.json", exported)
     written = json.loads((tmp_path / "best.json").read_text())
-    assert written["schema_version"] == 1
+    assert written["schema_version"] == 2
     assert (written["rating_weight"], written["retrieval_weight"]) == (2.0, 0.5)
     assert written["ratio"] == 4.0
     assert (written["study"], written["trial"]) == (exported.config.name, 1)
@@ -59,7 +65,7 @@ def test_every_field_is_described_in_the_schema():
 def test_the_ratio_of_a_rating_only_model_is_null_and_the_file_strict_json(tmp_path):
     record = make_record([make_trial(0, 1.1, 0.06, weights=(1.0, 0.0), reference="rating only")])
     write_weights(
-        tmp_path / "best.json", export_weights(record, choose(record, "trial:0"), CREATED)
+        tmp_path / "best.json", export_weights(record, choose(record, "trial:0"), None, CREATED)
     )
 
     def refuse(text: str) -> None:
@@ -75,7 +81,7 @@ def test_the_ratio_of_a_rating_only_model_is_null_and_the_file_strict_json(tmp_p
     [
         ("", "the whole text"),
         ("[]", "the whole text"),
-        ('{"schema_version": 2}', "schema_version"),
+        ('{"schema_version": 1}', "schema_version"),
         ('{"rating_weight": 1.0}', "schema_version"),
     ],
 )
@@ -103,3 +109,58 @@ def test_a_file_that_cannot_be_written_leaves_nothing(exported, tmp_path):
     with pytest.raises(ExportError, match="choose another --output"):
         write_weights(tmp_path / "best.json", exported)
     assert [path.name for path in tmp_path.iterdir()] == ["best.json"]
+
+
+def replicates(*rmses: float) -> tuple[Replicate, ...]:
+    return tuple(
+        Replicate(seed, {"rmse": rmse, "top_100_accuracy": 0.2})
+        for seed, rmse in enumerate(rmses, start=1)
+    )
+
+
+def test_a_study_with_validation_rows_exports_both_sides_with_intervals_and_their_gap():
+    trial = replace(make_trial(0, 0.90), replicates=replicates(1.0, 1.1, 1.2))
+    record = make_record([trial], split={"validation_fraction": 0.1})
+    final = FinalScore(
+        0, replicates(0.9, 1.1, 1.0), (Baseline("global mean", {"rmse": 1.5}, "a mean"),)
+    )
+    exported = export_weights(record, choose(record, "knee"), final, CREATED)
+    # Student's t with 2 degrees of freedom: 2.919986 at 95 %, from a table; sd 0.1 of all three.
+    half_width = pytest.approx(2.919986 * 0.1 / math.sqrt(3), abs=1e-6)
+    assert exported.validation is not None
+    assert (exported.validation["rmse"].mean, exported.validation["rmse"].n) == (
+        pytest.approx(1.1),
+        3,
+    )
+    assert exported.validation["rmse"].half_width == half_width
+    assert (exported.test["rmse"].mean, exported.test["rmse"].n) == (pytest.approx(1.0), 3)
+    # Seed by seed the gap is -0.1, 0.0 and -0.2.
+    assert exported.gap is not None
+    assert exported.gap["rmse"].mean == pytest.approx(-0.1)
+    assert exported.gap["rmse"].half_width == half_width
+    assert exported.baselines == {"global mean": {"rmse": 1.5}}
+    assert (exported.seed, exported.metrics["rmse"]) == (1, 0.9)
+
+
+def test_a_study_without_validation_rows_has_test_figures_alone_and_of_its_own_seed():
+    trial = replace(make_trial(0, 0.90), replicates=replicates(1.0, 1.1))
+    exported = export_weights(
+        make_record([trial]), choose(make_record([trial]), "knee"), None, CREATED
+    )
+    assert exported.validation is None
+    assert exported.gap is None
+    assert exported.test["rmse"].mean == pytest.approx(1.05)
+    assert (exported.seed, exported.metrics["rmse"]) == (0, 0.90)
+
+
+def test_values_that_were_searched_are_exported_in_place_of_the_ranges():
+    trial = replace(make_trial(0), settings={"training.epochs": 7, "model.rating_layers": (64, 32)})
+    record = make_record(
+        [trial],
+        training={"epochs": {"low": 5, "high": 9}},
+        model={"rating_layers": [[64, 32], [8]]},
+    )
+    exported = export_weights(record, choose(record, "knee"), None, CREATED)
+    assert exported.epochs == 7
+    assert exported.settings == trial.settings
+    assert ExportedWeights.model_validate_json(exported.model_dump_json()) == exported

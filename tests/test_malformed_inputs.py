@@ -71,7 +71,7 @@ def fail(tmp_path, monkeypatch, capsys):
         (STUDY.replace("trials = 3", "trials = 0"), "budget.trials: found 0"),
         (STUDY.replace("trials = 3", 'trials = "3"'), "budget.trials: found '3'; allowed: integer"),
         (STUDY.replace("trials = 3", "minutes = -1"), "budget.minutes: found -1"),
-        (STUDY.replace("trials = 3", ""), "neither trials nor minutes"),
+        (STUDY.replace("trials = 3", ""), "none of trials, minutes and patience"),
         (STUDY.replace("low = 0.1", "low = 100", 1), "is not below high"),
         (STUDY.replace("low = 0.1", "low = inf", 1), "rating_weight.low: found inf"),
         (STUDY.replace("low = 0.1", "lo = 0.1", 1), "did you mean 'low'?"),
@@ -80,6 +80,17 @@ def fail(tmp_path, monkeypatch, capsys):
         (STUDY + "[training]\nlearning_rate = 0", "training.learning_rate: found 0"),
         (STUDY + "[model]\nrating_layers = [16, -1]", "model.rating_layers.1: found -1"),
         (STUDY + "[split]\ntest_fraction = 1.5", "split.test_fraction: found 1.5"),
+        (STUDY + "[split]\ntest_fraction = 0", "split: test_fraction is 0"),
+        (STUDY + '[split]\nmethod = "last"', "split.method: found 'last'"),
+        (
+            STUDY + '[split]\nmethod = "column"\nvalidation_fraction = 0.1',
+            'validation_fraction = 0.1 has no meaning for method = "column"',
+        ),
+        (
+            STUDY.replace('"synthetic"', '"movielens/100k"\nsplit = "side"'),
+            "split = 'side' is a column of a file",
+        ),
+        (FILE_STUDY.replace('"stars"', '"stars"\nsplit = "user"'), "one column is named twice"),
         (STUDY + '[[objectives]]\nmetric = "mae"\ndirection = "minimize"', "metric 'mae'"),
         (STUDY + "[dataset.synthetic]\nqueries = 1", "dataset"),
     ],
@@ -116,6 +127,31 @@ def test_csv_files(fail, tmp_path, content, told):
     message = fail("data", "show", "bad.toml")
     assert "ratings.csv" in message
     assert told in message
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("time", "ratings.csv has none; name their column as dataset.timestamp"),
+        ("column", "ratings.csv has none; name it as dataset.split"),
+    ],
+)
+def test_splits_that_the_data_does_not_allow(fail, tmp_path, method, told):
+    (tmp_path / "bad.toml").write_text(FILE_STUDY + f'[split]\nmethod = "{method}"\n')
+    (tmp_path / "ratings.csv").write_text(GOOD_ROWS)
+    assert told in fail("launch", "bad.toml")
+
+
+def test_columns_that_do_not_split(fail, tmp_path):
+    study = FILE_STUDY.replace('"stars"', '"stars"\nsplit = "side"')
+    (tmp_path / "bad.toml").write_text(study + '[split]\nmethod = "column"\n')
+    rows = "user,item,stars,side\na,x,1,train\nb,y,2,test\na,y,3,dev\n"
+    (tmp_path / "ratings.csv").write_text(rows)
+    message = fail("launch", "bad.toml")
+    assert "ratings.csv: split: row 3 is 'dev'" in message
+    assert "allowed: train, validation, test" in message
+    (tmp_path / "ratings.csv").write_text(rows.replace("dev", "train"))
+    assert "2 to train on, 0 to validate on and 1 to test on" in fail("launch", "bad.toml")
 
 
 def test_a_list_as_long_as_the_catalogue(fail, tmp_path):
@@ -204,7 +240,7 @@ def test_a_study_that_is_not_there(fail):
         ("rmse<=0", "the closest is trial"),
         ("rmse<=abc", "not a finite number"),
         ("rmse=1", "is not understood"),
-        ("top_100_accuracy>=2", "no complete trial satisfies it"),
+        ("top_100_accuracy>=2", "trials satisfies it"),
     ],
 )
 @pytest.mark.usefixtures("stored")

@@ -244,8 +244,9 @@ def export(
         str,
         typer.Option(
             metavar="RULE",
-            help="knee, min:rmse, max:top_100_accuracy, trial:N, or a bound such as 'rmse<=1.1' "
-            "(then the best in the other objective).",
+            help="knee, min:rmse, max:top_100_accuracy, trial:N, a bound such as 'rmse<=1.1' (then "
+            "the best in the other objective), 'reference:rmse=0.9,top_100_accuracy=0.4' (nearest "
+            "to what you wish for), or 'utility:rmse=0.3,top_100_accuracy=0.7' (weighted sum).",
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="The JSON file to write.")],
@@ -476,8 +477,8 @@ def _metrics_shown(record: StudyRecord) -> list[str]:
 
 def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
     """Complete trials: means and, of the objectives, 90 % intervals over n seeds."""
-    from sweep.front.selection import metric_label
-    from sweep.report.summary import setting_text, summarise
+    from sweep.front.selection import metric_label, setting_text
+    from sweep.report.summary import summarise
     from sweep.report.tables import figure, probability_text
 
     summary = summarise(record)

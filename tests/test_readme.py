@@ -17,7 +17,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_every_command_is_shown():
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
     names += [f"data {command.name}" for command in data_app.registered_commands]
-    assert len(names) == 9
+    assert len(names) == 10
     for name in names:
         assert f"sweep {name} " in README or f"sweep {name}\n" in README, name
 
@@ -31,6 +31,7 @@ SECTIONS = {
     "search_space": config.SearchSpaceConfig,
     "[objectives]": config.Objective,
     "sampler": config.SamplerConfig,
+    "pruner": config.PrunerConfig,
     "budget": config.BudgetConfig,
     "seeds": config.SeedsConfig,
 }
@@ -39,7 +40,7 @@ SECTIONS = {
 @pytest.mark.parametrize("table", SECTIONS)
 def test_every_key_of_the_study_file_is_listed_in_the_row_of_its_table(table):
     [row] = [line for line in README.splitlines() if line.startswith(f"| `[{table}]` |")]
-    keys = set(SECTIONS[table].model_fields) - {"synthetic"}
+    keys = set(SECTIONS[table].model_fields) - {"synthetic", "variables"}
     assert {key for key in keys if f"`{key}`" not in row} == set()
 
 

@@ -260,7 +260,7 @@ def _scored(
 
 def _introduced(trial: Trial) -> str:
     """A trial with what was searched, for the beginning of a sentence."""
-    searched = [f"{name} {_setting_text(value)}" for name, value in trial.settings.items()]
+    searched = [f"{name} {setting_text(value)}" for name, value in trial.settings.items()]
     if trial.weights is not None:
         searched = [
             f"rating weight {trial.weights.rating_weight:.4g}",
@@ -329,7 +329,8 @@ def _and(parts: Iterable[str]) -> str:
     return f"{', '.join(rest)} and {last}" if rest else last
 
 
-def _setting_text(value: Setting) -> str:
+def setting_text(value: Setting) -> str:
+    """A setting for a person: 0.1, 12, yes, log_q, 256-128."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

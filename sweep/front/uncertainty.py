@@ -19,13 +19,13 @@ DRAWS = 10_000
 """Draws of the true means: enough for two digits of a probability."""
 
 NEAR = 0.1
-"""Members of a front are expected this near to a smooth curve, in parts of the front's extent."""
+"""Members of a front are expected about this near to a curve, in parts of the front's extent."""
 
 LEAST = 5
-"""As many members tell whether they lie along a curve."""
+"""Fewer members do not tell whether they lie along a curve."""
 
 EVER = 0.01
-"""A member that is on the front in fewer of the plain draws says nothing about its curve."""
+"""Members that are on the front in fewer of the plain draws say nothing about its curve."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ def estimate(values: Sequence[float], confidence: float = 0.9) -> Estimate:
         values: one for each seed, at least one.
         confidence: how often the interval covers the true mean, if the noise is normal; 0 … 1.
     """
-    # SciPy is slow to import, and most of what imports this module has no interval to show.
-    from scipy.special import stdtrit
-
     n = len(values)
     mean = math.fsum(values) / n
     if n < 2:
         return Estimate(mean, None, n)
+    # SciPy is slow to import, and not every command shows an interval.
+    from scipy.special import stdtrit
+
     error = float(np.std(values, ddof=1)) / math.sqrt(n)
     return Estimate(mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * error, n)
 
@@ -72,18 +72,20 @@ def probability_on_front(
 ) -> FloatArray:
     """The probability that each member is on the front of the members' true means.
 
-    A parametric bootstrap: the true means are drawn many times, as `_draw_means` tells, and it is
-    counted how often no other member dominates. Both objectives are drawn together, so what they
+    A parametric bootstrap: the true means are drawn many times, as `_draw_means` tells, and counted
+    is how often no other member dominates. Both objectives are drawn together, so that what they
     have in common in a training is kept.
 
-    How well it is calibrated is measured by `tests/benchmarks/bench_calibration.py`. In synthetic
-    studies with 5 replicates and 6 … 12 members near a smooth front, members that get probability p
-    are on the true front in a fraction of cases within 0.1 of p while the standard error of a mean
-    is at most 3 % of the front's extent. With more noise, or where a few members lie far from the
-    curve and the rest on it, what is predicted below 0.7 comes true more often than that, by up to
-    0.3: a member in doubt deserves more than its figure says. The other way round, members that
-    differ by less than the noise and lie on no curve at all are on the true front less often than
-    predicted, again by up to 0.3.
+    `tests/benchmarks/bench_calibration.py` measures how often members are truly on the front that
+    are said to be so with a probability p. Where 6 … 12 members lie along a curve or somewhat off
+    it, and a mean has a standard error of up to 3 % of the front's extent, that is p mostly within
+    0.1, and on average within 0.05. It is worse
+
+    - where most members lie on the curve and a few far off, as among all that a search found: of
+      those below 0.8, more are on the front, by 0.1 to 0.25;
+    - with a standard error of 5 %: more are on the front, by 0.05 on average, 0.1 after a search;
+    - where members differ by no more than the noise and lie along nothing: fewer are on the front,
+      by up to 0.3.
 
     Args:
         samples: for each member its replicates, float64 [n_replicates, 2], lower is better. Members
@@ -131,10 +133,12 @@ def _dominating(means: FloatArray, member: int) -> NDArray[np.bool_]:
 def _draw_means(samples: Sequence[FloatArray], rng: np.random.Generator, draws: int) -> FloatArray:
     """Draw the members' true means, given their replicates: float64 [draws, n_members, 2].
 
-    The noise has one covariance, pooled over the members: five replicates of one member know their
-    own spread so badly that resampling them gives intervals which are too narrow. That the pooled
-    covariance is an estimate too widens a draw by the root of degrees of freedom over chi-squared,
-    which makes the noise Student's t.
+    The noise has one covariance, pooled over the members: of a few replicates of one member alone
+    the spread is badly known, and resampling them makes it too small, by a fifth of the variance
+    for five. The pooled covariance is an estimate too, so each draw is wider or narrower by the
+    root of its degrees of freedom over chi-squared, which makes the noise Student's t.
+
+    Members that may be on the front are then drawn by `_draw_near_curve`.
     """
     means, counts, covariance, freedom = _noise(samples)
     scatter = freedom / rng.chisquare(freedom, draws)[:, np.newaxis] / counts
@@ -161,7 +165,8 @@ def _noise(
         if not np.isfinite(member).all():
             raise ValueError(f"member {i} has a replicate that is not finite")
     counts = np.array([len(member) for member in members])
-    means = np.array([member.mean(axis=0) for member in members]).reshape(-1, 2)
+    # From the first replicate on, so that equal replicates have exactly their value as mean.
+    means = np.array([m[0] + (m - m[0]).mean(axis=0) for m in members]).reshape(-1, 2)
     residuals = [member - mean for member, mean in zip(members, means, strict=True)]
     freedom = int((counts - 1).sum())
     if len(members) > 1 and len(set(counts.tolist())) == 1:
@@ -180,14 +185,14 @@ def _draw_near_curve(
 ) -> FloatArray:
     """Draw true means that lie near a smooth curve, as far as the measured ones do.
 
-    Plain draws scatter about measured means that are scattered themselves: members that are all on
-    the front then seem to dominate each other. So the position across the front, the sum of the
-    objectives on axes scaled to the members' extent, follows a normal hierarchical model (Gelman et
-    al., "Bayesian Data Analysis", 3rd edition 2013, section 5.4): normal about a parabola in their
-    difference, the position along the front. The parabola's coefficients have a flat prior, the
-    standard deviation about it a half-Cauchy of scale `NEAR` (Gelman, "Prior distributions for
-    variance parameters in hierarchical models", Bayesian Analysis 1(3), 2006). The position along
-    the front has a flat prior and follows through the covariance of the noise.
+    Plain draws scatter about measured means that are scattered already, so that members which are
+    all on the front seem to dominate each other. Here the position across the front, the sum of the
+    objectives on axes scaled to the members' extent, has a normal hierarchical model (Gelman et
+    al., "Bayesian Data Analysis", 3rd edition 2013, section 5.4): it is normal about a parabola in
+    the position along the front, which is their difference. The parabola's coefficients have a flat
+    prior, the standard deviation about it a half-Cauchy one of scale `NEAR` (Gelman, "Prior
+    distributions for variance parameters in hierarchical models", Bayesian Analysis 1(3), 2006).
+    The position along the front has a flat prior; the noise that both share moves it along.
 
     Args:
         means: float64 [n, 2].
@@ -203,11 +208,12 @@ def _draw_near_curve(
     turn = np.array([[1, 1], [1, -1]]) / np.where(extent > 0, extent, 1.0)
     across, along = turn @ means.T
     turned = turn @ covariance @ turn.T
+    noise = max(float(turned[0, 0]), 0.0)
     basis = np.linalg.qr(np.vander(along, 3))[0]
     # Draws from the prior, resampled by their likelihood (Rubin, "Using the SIR algorithm to
     # simulate posterior distributions", Bayesian Statistics 3, 1988).
     off = NEAR * np.abs(rng.standard_cauchy(draws))[:, np.newaxis]
-    variance = off**2 + turned[0, 0] * scatter
+    variance = off**2 + noise * scatter
     precision, best = _weighted_fit(basis, across, variance)
     misfit = (((across - best @ basis.T) ** 2) / variance).sum(axis=1)
     likelihood = -(np.log(variance).sum(axis=1) + np.linalg.slogdet(precision)[1] + misfit) / 2
@@ -221,7 +227,7 @@ def _draw_near_curve(
     share = off**2 / variance  # of its distance from the curve that a member keeps
     kept = curve + share * (across - curve)
     true_across = kept + off * np.sqrt(1 - share) * rng.standard_normal((draws, n))
-    slope = turned[0, 1] / turned[0, 0] if turned[0, 0] else 0.0
+    slope = turned[0, 1] / noise if noise else 0.0
     rest = np.sqrt(max(turned[1, 1] - slope * turned[0, 1], 0.0) * scatter)
     true_along = along + slope * (true_across - across) + rest * rng.standard_normal((draws, n))
     turned_back: FloatArray = np.stack([true_across, true_along], axis=2) @ np.linalg.inv(turn).T

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sweep.front.selection import metric_label
+from sweep.front.selection import metric_label, setting_text
 from sweep.front.uncertainty import difference
 from sweep.report.style import (
     BLUE,
@@ -20,7 +20,7 @@ from sweep.report.style import (
     metric_title,
     new_figure,
 )
-from sweep.report.summary import Summary, setting_text, variable_label
+from sweep.report.summary import Summary, variable_label
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from sweep.config import METRICS
-from sweep.front.selection import metric_label
+from sweep.front.selection import metric_label, setting_text
 from sweep.report.hypervolume import hypervolume_info
 from sweep.report.pareto import BaselineLine, pareto_info
 from sweep.report.style import (
@@ -20,7 +20,7 @@ from sweep.report.style import (
     SKY,
     VERMILLION,
 )
-from sweep.report.summary import Summary, setting_text, weights_of
+from sweep.report.summary import Summary, weights_of
 from sweep.report.tables import figure, probability_text
 from sweep.report.weights import Panel, WeightsInfo
 from sweep.results import Trial

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweep.config import METRICS, Objective
-from sweep.front.selection import metric_label
+from sweep.front.selection import metric_label, setting_text
 from sweep.front.uncertainty import Estimate
 from sweep.report.answer import (
     Verdict,
@@ -33,7 +33,6 @@ from sweep.report.summary import (
     edge_text,
     protocol,
     replicate_estimates,
-    setting_text,
     variable_label,
     weights_of,
 )

@@ -16,7 +16,6 @@ from sweep.config import (
     ModelConfig,
     Objective,
     Range,
-    Setting,
     SplitConfig,
     StudyConfig,
     TrainingConfig,
@@ -361,15 +360,6 @@ def point_text(trial: Trial) -> str:
 def variable_label(name: str) -> str:
     """What is searched, for a person: `rating_weight` is "rating weight"; dotted keys stay."""
     return name if "." in name else name.replace("_", " ")
-
-
-def setting_text(value: Setting) -> str:
-    """A setting for a person: 0.1, 12, yes, log_q, 256-128."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return "-".join(map(str, value)) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sweep.config import METRICS, Objective
-from sweep.front.selection import metric_label
+from sweep.front.selection import metric_label, setting_text
 from sweep.front.uncertainty import Estimate, difference
 from sweep.report.summary import (
     Summary,
     replicate_estimates,
-    setting_text,
     summarise,
 )
 from sweep.results import Ablation, StudyRecord, Trial

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sweep.config import METRICS, Choices, Setting, is_whole
 from sweep.front.pareto import FloatArray
-from sweep.front.selection import metric_label
+from sweep.front.selection import metric_label, setting_text
 from sweep.report.style import (
     DIM,
     GREY,
@@ -27,7 +27,7 @@ from sweep.report.style import (
     new_figure,
     place_labels,
 )
-from sweep.report.summary import Summary, result_of, setting_text, variable_label, weights_of
+from sweep.report.summary import Summary, result_of, variable_label, weights_of
 from sweep.results import Trial
 
 WEIGHTS = ("rating_weight", "retrieval_weight")

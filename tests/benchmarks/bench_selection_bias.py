@@ -28,10 +28,10 @@ SMALL = [
     "split.method=random",
     "model.embedding_dimension=16",
     "model.rating_layers=[16]",
-    "training.batch_size=4096",
-    "training.epochs=5",
+    "model.history=false",
+    "training.batch_size=8192",
+    "training.epochs=3",
     "budget.trials=9",
-    "pruner.name=none",
 ]
 METRICS = ("rmse", "unseen_top_100_accuracy")
 FRESH = 1000  # the first of the seeds that stand for the truth

@@ -13,7 +13,8 @@ printed as a table with the ratios. Takes about five minutes on 2 cores.
 - *plain TFRS, no training metrics*: the same model on integer ids by `Model.fit` and
   `Model.evaluate`, top-k metrics in evaluation only.
 - *the tutorial as written*: text ids, look-up layers, top-k metrics in training too.
-- *a whole study*: `sweep launch` and `sweep report` as a user calls them, start-up included.
+- *a whole study*: `sweep launch` and `sweep report` as a user calls them, start-up included, but
+  without replicates.
 """
 
 from __future__ import annotations
@@ -136,7 +137,10 @@ def whole_study(trials: int) -> None:
         storage = f"sqlite:///{folder}/sweep.db"
         sweep_command = [sys.executable, "-m", "sweep.cli"]
         for arguments in (
-            ["launch", str(STUDY), "--trials", str(trials), "--storage", storage],
+            [
+                *("launch", str(STUDY), "--trials", str(trials), "--storage", storage),
+                *("--set", "budget.replicates=0"),
+            ],
             ["report", "tutorial", "--output", f"{folder}/report", "--storage", storage],
         ):
             subprocess.run(

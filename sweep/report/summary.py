@@ -29,7 +29,7 @@ from sweep.front.pareto import (
     objective_values,
 )
 from sweep.front.rules import Knee
-from sweep.front.selection import Choice, select
+from sweep.front.selection import Choice, select, setting_text
 from sweep.front.uncertainty import Estimate, estimate, probability_on_front, robust_front
 from sweep.results import (
     EQUAL_WEIGHTS,

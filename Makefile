@@ -6,13 +6,14 @@ STUDY  ?= movielens-100k
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help study test quick lint bench clean
+.PHONY: help study ablation test quick lint bench clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 study: $(VENV)/installed  ## Run the default study on MovieLens 100K and write its report
 	$(BIN)/sweep launch studies/$(STUDY).toml
+	$(BIN)/sweep export $(STUDY) --pick knee --output reports/$(STUDY)/best.json
 	$(BIN)/sweep report $(STUDY)
 	$(BIN)/sweep front $(STUDY)
 	@echo "Report: reports/$(STUDY)/index.html"
@@ -27,6 +28,10 @@ lint: $(VENV)/installed-test  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+ablation: $(VENV)/installed  ## Measure what each setting of the default study is worth (ten minutes)
+	$(BIN)/sweep ablate $(STUDY) --seeds 5
+	$(BIN)/sweep report $(STUDY)
 
 bench: $(VENV)/installed-test  ## Time a trial and a study against the tutorial (five minutes)
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench_trial.py

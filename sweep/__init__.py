@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sweep.errors import SweepError
     from sweep.export import ExportedWeights, export_weights, load_weights, write_weights
     from sweep.front.selection import Choice, choose
-    from sweep.pipeline import launch, refit
+    from sweep.pipeline import launch, refit, score_final
     from sweep.report import write_report
     from sweep.results import LossWeights, StudyRecord, Trial, TrialResult
     from sweep.search.storage import load_study_record
@@ -39,6 +39,7 @@ _HOMES = {
     "load_study_record": "sweep.search.storage",
     "load_weights": "sweep.export",
     "refit": "sweep.pipeline",
+    "score_final": "sweep.pipeline",
     "write_report": "sweep.report",
     "write_weights": "sweep.export",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "load_study_record",
     "load_weights",
     "refit",
+    "score_final",
     "write_report",
     "write_weights",
 ]

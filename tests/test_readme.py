@@ -66,6 +66,7 @@ def test_the_public_names_are_these():
         "load_study_record",
         "load_weights",
         "refit",
+        "score_final",
         "write_report",
         "write_weights",
     ]

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_pruning.py [--seeds 5]
 
-For each sampler seed the default study's search, smaller, runs twice. Compared are the epochs that
+For each sampler seed the default study's search, with a smaller model, runs twice. Compared are the epochs that
 were trained, the seconds, and the normalised hypervolume of all complete trials at the end.
 """
 
@@ -21,8 +21,11 @@ from sweep.results import StudyRecord
 
 STUDY = Path(__file__).parents[2] / "studies" / "movielens-100k.toml"
 SMALL = [
-    "model.embedding_dimension=32",
-    "training.batch_size=2048",
+    "model.embedding_dimension=16",
+    "model.rating_layers=[16]",
+    "model.history=false",
+    "training.batch_size=8192",
+    "training.epochs=9",
     "budget.trials=40",
     "budget.replicates=0",
 ]

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,38 +30,44 @@ ACCURACY = "unseen_top_100_accuracy"
 MARGIN = 0.005
 MODELS = {
     "joint": ("knee", []),
-    "rating only": ("min:rmse", ["search_space.retrieval_weight=0"]),
-    "retrieval only": (f"max:{ACCURACY}", ["search_space.rating_weight=0"]),
+    "rating only": ("min:rmse", ["name=rating-only", "search_space.retrieval_weight=0"]),
+    "retrieval only": (
+        f"max:{ACCURACY}",
+        ["name=retrieval-only", "search_space.rating_weight=0"],
+    ),
 }
+
+
+say = partial(print, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--storage", help="keeps the studies, and goes on with them")
+    parser.add_argument("--storage", help="goes on with the studies there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         storage = options.storage or f"sqlite:///{folder}/specialists.db"
         scores = {
-            name: score(name, rule, overrides, storage, options.seeds)
+            name: score(rule, overrides, storage, options.seeds)
             for name, (rule, overrides) in MODELS.items()
         }
     report(scores)
 
 
 def score(
-    name: str, rule: str, overrides: Sequence[str], storage: str, seeds: int
+    rule: str, overrides: Sequence[str], storage: str, seeds: int
 ) -> list[Mapping[str, float]]:
     """The test metrics of the best model of a study, one for each seed."""
-    config = load_study(STUDY, [f"name={name.replace(' ', '-')}", *overrides])
-    record = pipeline.launch(config, storage, say=print)
+    config = load_study(STUDY, overrides)
+    record = pipeline.launch(config, storage, say=say)
     choice = choose(record, rule)
-    print(choice.reason, flush=True)
+    say(choice.reason)
     asked = config.model_copy(
         update={"budget": config.budget.model_copy(update={"replicates": seeds})}
     )
-    record = type(record)(**{**vars(record), "config": asked})
-    final = pipeline.score_final(record, choice.trial, say=print)
+    record = replace(record, config=asked)
+    final = pipeline.score_final(record, choice.trial, say=say)
     return [replicate.metrics for replicate in final.replicates]
 
 

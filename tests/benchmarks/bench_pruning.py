@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_pruning.py [--seeds 5]
 
-For each sampler seed the default study's search, with a smaller model, runs twice. Compared are the epochs that
-were trained, the seconds, and the normalised hypervolume of all complete trials at the end.
+For each sampler seed the default study's search, with a smaller model, runs twice. Compared are the
+epochs that were trained, the seconds, and the normalised hypervolume of all complete trials at the
+end.
 """
 
 from __future__ import annotations

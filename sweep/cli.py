@@ -95,23 +95,20 @@ def launch(
     from sweep import pipeline
     from sweep.config import load_study
     from sweep.report.tables import front_records
+    from sweep.search.replication import replication_plan
     from sweep.search.storage import storage_url
 
     total = [f"budget.trials={trials}"] if trials is not None else []
     config = load_study(file, [*(overrides or []), *total])
     url = storage_url(storage, os.environ)
     stop = _Stop()
-    try:
-        with stop.on_signals(), _progress_line(config.objectives) as line:
+    with _interruptible(stop), _progress_line(config.objectives) as line:
 
-            def on_progress(progress: Progress) -> None:
-                stop.trial_runs = True
-                line(progress)
+        def on_progress(progress: Progress) -> None:
+            stop.trial_runs = True
+            line(progress)
 
-            record = pipeline.launch(config, url, say=_say, on_progress=on_progress, stop=stop)
-    except KeyboardInterrupt:
-        _say(f"Interrupted; nothing that was recorded is lost. To go on: {_this_command()}")
-        raise typer.Exit(130) from None
+        record = pipeline.launch(config, url, say=_say, on_progress=on_progress, stop=stop)
     if as_json:
         _print_json(front_records(record))
     elif record.complete:
@@ -122,7 +119,8 @@ def launch(
             f"sweep export {record.name} --pick knee --output best.json{option} for the weights"
         )
     asked = config.budget.trials
-    if stop.is_set() and (asked is None or len(record.complete) < asked):
+    done = sum(trial.state in ("complete", "pruned") for trial in record.trials)
+    if stop.is_set() and (asked is None or done < asked or any(replication_plan(record))):
         _say(f"Stopped. To go on: {_this_command()}")
         raise typer.Exit(130)
 
@@ -185,9 +183,14 @@ def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOptio
         sides = ("train", data.train), ("validation", data.validation), ("test", data.test)
         counts = ", ".join(f"{rows:,} {side}" for side, rows in sides if rows)
         table.add_row("split", f"{config.split.method}: {counts}")
-    for name in ("model", "training", "sampler", "seeds"):
+    for name in ("model", "training", "sampler", "pruner", "seeds"):
         section = getattr(config, name).model_dump(mode="json")
-        table.add_row(name, ", ".join(f"{key} {value}" for key, value in section.items()))
+        fixed = {
+            key: value
+            for key, value in section.items()
+            if f"{name}.{key}" not in config.search_space.variables
+        }
+        table.add_row(name, ", ".join(f"{key} {value}" for key, value in fixed.items()))
     for name, variable in config.search_space.all.items():
         table.add_row(name, str(variable))
     table.add_row("objectives", ", ".join(f"{o.direction} {o.metric}" for o in config.objectives))
@@ -282,14 +285,17 @@ def export(
         require_free_folder(model)
     _say(choice.reason)
     final = next((one for one in record.finals if one.trial == choice.trial.number), None)
-    if final is None and record.config.split.validates:
-        with _counting("seeds") as on_progress:
-            final = pipeline.score_final(record, choice.trial, say=_say, on_progress=on_progress)
-        write_finals(store, record.name, [*record.finals, final])
-    exported = export_weights(record, choice, final, datetime.now(UTC))
-    write_weights(output, exported)
-    if model is not None:
-        pipeline.refit(exported, model, say=_say)
+    with _interruptible(_Stop()):
+        if final is None and record.config.split.validates:
+            with _counting("seeds") as on_progress:
+                final = pipeline.score_final(
+                    record, choice.trial, say=_say, on_progress=on_progress
+                )
+            write_finals(store, record.name, [*record.finals, final])
+        exported = export_weights(record, choice, final, datetime.now(UTC))
+        write_weights(output, exported)
+        if model is not None:
+            pipeline.refit(exported, model, say=_say)
     scores = ", ".join(
         f"{o.metric} {figure(exported.test[o.metric])}" for o in record.config.objectives
     )
@@ -318,7 +324,7 @@ def ablate(
     store, record = _open(study, storage)
     choice = choose(record, pick)
     _say(choice.reason)
-    with _counting("trainings") as on_progress:
+    with _interruptible(_Stop()), _counting("trainings") as on_progress:
         ablation = pipeline.ablate(record, choice.trial, seeds, say=_say, on_progress=on_progress)
     write_ablation(store, record.name, ablation)
     from sweep.report.tables import ablation_table
@@ -449,7 +455,7 @@ def _load(study: str, storage: str | None) -> StudyRecord:
 
 
 def _front_table(record: StudyRecord) -> Table:
-    from sweep.report.summary import summarise
+    from sweep.report.summary import ease_note, summarise
 
     summary = summarise(record)
     replicated = sum(bool(trial.replicates) for trial in record.complete)
@@ -466,6 +472,7 @@ def _front_table(record: StudyRecord) -> Table:
         if set(cells) != {"–"}:
             after = ["–"] * (len(table.columns) - len(before) - len(cells) - 1)
             table.add_row(baseline.name, *before, *cells, *after)
+    table.caption = ease_note(record, shown)
     return table
 
 
@@ -525,23 +532,41 @@ def _table(title: str, *columns: str) -> Table:
         title=title,
         title_justify="left",
         title_style="bold",
+        caption_justify="left",
         box=SIMPLE_HEAD,
+        show_edge=False,
         pad_edge=False,
         collapse_padding=True,
     )
     for column in columns:
-        # A heading may wrap between its words, never within one.
-        longest = max(map(len, column.split()), default=0)
-        table.add_column(column, overflow="fold", min_width=longest)
+        table.add_column(column, overflow="fold")
     return table
 
 
-def _print(renderable: object) -> None:
+def _fit(table: Table, width: int) -> int:
+    """Set the columns' widths so that a line ends between words only; gives the width it takes."""
+    least, most = [], []
+    for column in table.columns:
+        texts = [str(text) for text in (column.header, *column.cells)]
+        least.append(max((len(word) for text in texts for word in text.split()), default=0))
+        most.append(max(map(len, texts)))
+    between = 2 * (len(least) - 1)
+    spare = max(width - between - sum(least), 0)
+    for column, short, long in zip(table.columns, least, most, strict=True):
+        column.width = short + min(long - short, spare)
+        spare -= column.width - short
+    return between + sum(column.width or 0 for column in table.columns)
+
+
+def _print(table: Table) -> None:
     from rich.console import Console
 
     # Into a file or a pipe a table keeps its columns, however wide: nothing reads a folded one.
     console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(renderable)
+    # A terminal that is too narrow for the words breaks lines itself: nothing is cut.
+    console.width = max(console.width, _fit(table, console.width))
+    console.print(table)
+    console.print()
 
 
 @functools.cache
@@ -570,7 +595,7 @@ def _plain(value: Any) -> Any:
 class _Stop:
     """Set by the first Ctrl-C (or SIGTERM) while trials run; else, and by the second, an interrupt.
 
-    Before the first trial there is nothing to finish, so that an interrupt may come at once.
+    Without a trial that runs there is nothing to finish, so that an interrupt may come at once.
     """
 
     def __init__(self) -> None:
@@ -604,6 +629,17 @@ class _Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _interruptible(stop: _Stop) -> Iterator[None]:
+    """End an interrupt with a last line and exit code 130; what is stored is whole at any time."""
+    try:
+        with stop.on_signals():
+            yield
+    except KeyboardInterrupt:
+        _say(f"Interrupted; nothing that was recorded is lost. To go on: {_this_command()}")
+        raise typer.Exit(130) from None
 
 
 def _this_command() -> str:

@@ -282,7 +282,7 @@ class Range(Section):
     def _check(self) -> Range:
         if self.low > self.high:
             raise ValueError(f"low = {self.low:g} is not below high = {self.high:g}; swap them")
-        if self.log and self.low == 0 < self.high:
+        if self.log and self.low == 0:
             raise ValueError("low = 0 has no logarithm; raise low, or set log = false")
         return self
 
@@ -310,6 +310,12 @@ class Choices(Section):
         tuple[bool | int | float | str | Annotated[tuple[int, ...], Field(strict=False)], ...],
         Field(strict=False, min_length=1, max_length=1000),
     ]
+
+    @model_validator(mode="after")
+    def _check(self) -> Choices:
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"{self} repeats a value; name each once")
+        return self
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.choices))
@@ -405,6 +411,12 @@ class Objective(Section):
             raise ValueError(
                 f"{self.metric} is better when {'lower' if natural == 'minimize' else 'higher'}; "
                 f'set direction = "{natural}"'
+            )
+        ideal = 0 if natural == "minimize" else 1
+        if self.reference is not None and self.sign * (self.reference - ideal) <= 0:
+            raise ValueError(
+                f"reference = {self.reference:g} leaves nothing that is better; for {self.metric} "
+                f"it must be {'above 0' if natural == 'minimize' else 'below 1'}"
             )
         return self
 
@@ -652,7 +664,9 @@ def _lift_variables(document: Mapping[str, Any]) -> dict[str, Any]:
         lifted[table] = section
     space = document.get("search_space")
     if variables and isinstance(space, Mapping):
-        lifted["search_space"] = {**space, "variables": {**space.get("variables", {}), **variables}}
+        given = space.get("variables", {})
+        if isinstance(given, Mapping):
+            lifted["search_space"] = {**space, "variables": {**given, **variables}}
     return lifted
 
 
@@ -693,7 +707,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 def _describe(problem: Any) -> str:
     """One line for one pydantic error: where, what was found, what is allowed, what to do."""
     location = problem["loc"]
-    if location[:2] == ("search_space", "variables"):
+    if location[:2] == ("search_space", "variables") and len(location) > 2:
         location = (*location[2].split("."), *location[4:])  # without the kind of the variable
     where = ".".join(str(part) for part in location) or "the file"
     kind, found, context = problem["type"], problem["input"], problem.get("ctx", {})

@@ -144,7 +144,9 @@ def export_weights(
     seed = next(iter(scored)) if final else trial.seed
     both = [seed for seed in scored if final and seed in search]
     gaps = [
-        {name: scored[seed][name] - search[seed][name] for name in scored[seed]} for seed in both
+        # A study of an earlier sweep has fewer metrics than its score on the test rows.
+        {name: scored[seed][name] - value for name, value in search[seed].items()}
+        for seed in both
     ]
     training = record.config.with_settings(trial.settings).training
     return ExportedWeights(

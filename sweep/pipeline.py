@@ -23,8 +23,9 @@ from sweep.config import KS, ModelConfig, Setting, StudyConfig, TrainingConfig, 
 from sweep.data.batches import Stage, TrainingData, load_training_data
 from sweep.data.datasets import load_dataset
 from sweep.data.interactions import Interactions
-from sweep.errors import ConfigError, ExportError
+from sweep.errors import ConfigError, ExportError, TrainingError
 from sweep.export import ExportedWeights, require_free_folder
+from sweep.quiet import quiet_tensorflow
 from sweep.results import (
     Ablation,
     DatasetSummary,
@@ -136,6 +137,8 @@ class Trainers:
 
     def of(self, settings: Mapping[str, Setting]) -> Trainer:
         """The trainer for these settings."""
+        if "tensorflow" not in sys.modules:
+            self._say("Starting TensorFlow")
         from sweep.recommender.training import compiled
 
         config = self._config.with_settings(settings)
@@ -154,13 +157,13 @@ class Trainers:
         return Replicate(seed, result.metrics, result.training_seconds + result.evaluation_seconds)
 
     def _build(self, model: ModelConfig, training: TrainingConfig) -> Trainer:
-        if "tensorflow" not in sys.modules:
-            self._say("Starting TensorFlow")
         from sweep.recommender.training import Trainer
 
         config = self._config.model_copy(update={"model": model, "training": training})
         _, data = prepare(config, self._cache, _ignore, self._stage)
-        return Trainer(config, data)
+        # Many graphs are no mistake here, of which TensorFlow would warn.
+        with quiet_tensorflow():
+            return Trainer(config, data)
 
 
 def _require_lists_shorter_than_the_catalogue(
@@ -278,7 +281,8 @@ def ablate(
 
     Every key that the study sets away from its default, in the file or by searching it, is put back
     to the default, one at a time, and the trial's weights are trained again; and once with all as
-    they are. Scored as the search scores, so that no test row is looked at.
+    they are. Scored as the search scores, so that no test row is looked at. A key is left out where
+    training fails with its default.
 
     Args:
         record: the study.
@@ -290,6 +294,7 @@ def ablate(
 
     Raises:
         ExportError: the data has changed.
+        TrainingError: the trial as it is cannot be trained with one of the seeds.
     """
     config, cache = record.config, cache or cache_directory()
     _require_same_data(record.name, config, record.dataset, cache, say)
@@ -311,14 +316,15 @@ def ablate(
             done += 1
             on_progress(done, total)
 
-    whole = Ablation(trial.number, None, None, None, tuple(trained(trial.settings)))
-    without = [
-        Ablation(
-            trial.number, key, value, default, tuple(trained({**trial.settings, key: default}))
-        )
-        for key, value, default in changed
-    ]
-    return (whole, *without)
+    ablation = [Ablation(trial.number, None, None, None, tuple(trained(trial.settings)))]
+    for key, value, default in changed:
+        try:
+            replicates = tuple(trained({**trial.settings, key: default}))
+        except TrainingError as error:
+            say(f"{key} is left out, the trial cannot be trained with its default: {error}")
+            continue
+        ablation.append(Ablation(trial.number, key, value, default, replicates))
+    return tuple(ablation)
 
 
 def refit(

@@ -279,9 +279,10 @@ class StudyRecord:
         """The worst value of each objective that counts towards the hypervolume, as measured.
 
         An objective's own `reference` where the study file gives one; else 0 for an accuracy, and
-        for RMSE twice the error of always predicting the mean label.
+        for RMSE twice the error of always predicting the mean label, or 2 where the labels are all
+        the same.
         """
-        deviation = self.dataset.label_deviation if self.dataset else 1.0
+        deviation = (self.dataset.label_deviation if self.dataset else 0.0) or 1.0
         return tuple(
             objective.reference
             if objective.reference is not None

@@ -1,16 +1,39 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 import sweep.recommender  # noqa: F401  # chooses Keras 2 before any test imports TensorFlow
+from command_line import Ran, Run
+from sweep import cli
 from sweep.cache import cache_directory
 from sweep.config import StudyConfig, load_study
 from sweep.data.batches import TrainingData
 from sweep.pipeline import prepare
 
 STUDIES = Path(__file__).parents[1] / "studies"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch) -> Run:
+    """Calls the command as the shell would, in this process."""
+
+    def call(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stopped:
+            code = (
+                stopped.code if isinstance(stopped.code, int) else 0 if stopped.code is None else 1
+            )
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")

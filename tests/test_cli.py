@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from builders import whole_record
+from command_line import Run
 from sweep import cli
 from sweep.config import METRICS
 from sweep.export import load_weights
+from sweep.report.summary import summarise
 
 STUDY = """
 name = "small"
@@ -47,36 +50,6 @@ startup_trials = 3
 trials = 6
 replicates = 2
 """
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(capsys, monkeypatch) -> Run:
-    """Calls the command as the shell would, in this process."""
-
-    def call(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stopped:
-            code = (
-                stopped.code if isinstance(stopped.code, int) else 0 if stopped.code is None else 1
-            )
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +285,7 @@ def assert_next_launch_completes(run: Run, storage: str, before: list[dict]) -> 
     assert ran.code == 0, ran.err
     after = {trial["number"]: trial for trial in trials_in(run, storage)}
     assert sum(trial["state"] == "complete" for trial in after.values()) == total
-    assert all(after[trial["number"]] == trial for trial in complete)
+    assert all(after[trial["number"]] | {"replicates": []} == trial for trial in complete)
 
 
 @pytest.mark.slow
@@ -354,6 +327,10 @@ def test_the_second_ctrl_c_stops_within_a_long_trial(folder, run):
     long = ("--set", "name=long", "--set", "training.epochs=9999")
     process = launched_process(folder, storage, *long)
     wait_for(process, "trial 0/")
+    shown = ("show", "long", "--storage", storage, "--json")
+    # A signal before the first trial would keep it from beginning.
+    while not json.loads(run(*shown).out)["trials"]:
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
     wait_for(process, "Stopping when the running trial is recorded")
     with pytest.raises(subprocess.TimeoutExpired):
@@ -363,7 +340,7 @@ def test_the_second_ctrl_c_stops_within_a_long_trial(folder, run):
     assert process.returncode == 130, rest
     assert "Interrupted; nothing that was recorded is lost" in rest
     assert "Traceback" not in rest
-    document = json.loads(run("show", "long", "--storage", storage, "--json").out)
+    document = json.loads(run(*shown).out)
     assert [trial["state"] for trial in document["trials"]] == ["failed"]
     assert document["trials"][0]["reason"] == "interrupted"
 
@@ -450,3 +427,31 @@ assert "sweep" not in sys.modules
 print(repr(float(answer["rating"][0])))
 """
     assert float(subprocess_run(plain).stdout) == ours
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_figure_and_no_name_in_the_table_of_the_front_is_cut(width: int) -> None:
+    record = whole_record()
+    table = cli._front_table(record)
+    needed = cli._fit(table, width)
+    console = Console(width=max(width, needed), file=io.StringIO())
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    summary = summarise(record)
+    figures = [
+        f"{found.mean:.4f}±{found.half_width:.4f}"
+        for trial in summary.front
+        for metric in ("rmse", "top_100_accuracy")
+        for found in [summary.estimates[trial.number][metric]]
+    ]
+    for word in (*figures, "popularity", "retrieval", "accuracy", "front)"):
+        assert word in text
+    assert needed <= 120
+
+
+def test_columns_of_a_table_wrap_between_words_only() -> None:
+    table = cli._table("", "name", "value")
+    table.add_row("user and item bias", "0.9117±0.0014")
+    # The longest words, "user" and the figure, with two blanks between: narrower is not possible.
+    assert [cli._fit(table, width) for width in (10, 24, 100)] == [19, 24, 33]

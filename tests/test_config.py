@@ -84,6 +84,10 @@ def test_a_plain_number_fixes_a_weight(study):
         ("search_space={rating_weight=1,retrieval_weight=2}", "both weights are fixed and there"),
         ("search_space={ratio={low=1,high=2},scale=0}", "scale includes 0; raise low above 0"),
         ("search_space={ratio={low=1,high=2}}", "found ratio; allowed: rating_weight and retrie"),
+        ("search_space.retrieval_weight={low=0,high=0}", "retrieval_weight: low = 0 has no logar"),
+        ("training.l2={low=0,high=0}", "training.l2: low = 0 has no logarithm"),
+        ("model.biases=[true,true]", "model.biases: True, True repeats a value; name each once"),
+        ("search_space.variables=3", "search_space.variables: found 3; allowed: "),
         ("search_space.rating_weight=0", None),
     ],
 )
@@ -222,6 +226,16 @@ def test_all_problems_are_told_at_once(study):
         (
             'objectives=[{metric="rmse",direction="minimize"},{metric="rmse",direction="minimize"}]',
             "objectives repeat a metric",
+        ),
+        (
+            'objectives=[{metric="rmse",direction="minimize",reference=0.0},'
+            '{metric="top_5_accuracy",direction="maximize"}]',
+            "reference = 0 leaves nothing that is better; for rmse it must be above 0",
+        ),
+        (
+            'objectives=[{metric="rmse",direction="minimize"},'
+            '{metric="top_5_accuracy",direction="maximize",reference=1.0}]',
+            "reference = 1 leaves nothing that is better; for top_5_accuracy it must be below 1",
         ),
         ("training.epochs", "not of the form key=value"),
         ("name.first=x", "name is not a table"),

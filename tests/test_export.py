@@ -142,6 +142,22 @@ def test_a_study_with_validation_rows_exports_both_sides_with_intervals_and_thei
     assert (exported.seed, exported.metrics["rmse"]) == (1, 0.9)
 
 
+def test_a_metric_that_an_earlier_sweep_did_not_record_has_no_gap():
+    own = {"rmse": 1.0, "top_100_accuracy": 0.2}
+    trial = make_trial(0)
+    trial = replace(trial, result=replace(trial.result, metrics=own))
+    record = make_record([trial], split={"validation_fraction": 0.1})
+    scored = Replicate(trial.seed, {"rmse": 1.25, "top_100_accuracy": 0.2, "per_user_rmse": 1.5})
+    choice = choose(record, "knee")
+    exported = export_weights(record, choice, FinalScore(0, (scored,), ()), CREATED)
+    assert exported.gap is not None
+    assert {name: gap.mean for name, gap in exported.gap.items()} == {
+        "rmse": 0.25,
+        "top_100_accuracy": 0.0,
+    }
+    assert exported.test["per_user_rmse"].mean == 1.5
+
+
 def test_a_study_without_validation_rows_has_test_figures_alone_and_of_its_own_seed():
     trial = replace(make_trial(0, 0.90), replicates=replicates(1.0, 1.1))
     exported = export_weights(

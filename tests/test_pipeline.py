@@ -8,8 +8,8 @@ import pytest
 from builders import make_trial
 from sweep import pipeline
 from sweep.config import StudyConfig, check_study
-from sweep.errors import ExportError
-from sweep.results import LossWeights, StudyRecord, Trial
+from sweep.errors import ExportError, TrainingError
+from sweep.results import LossWeights, Replicate, StudyRecord, Trial
 from sweep.search.executors import TrialSpec
 
 SYNTHETIC = {"queries": 30, "candidates": 20, "interactions": 600}
@@ -131,3 +131,24 @@ def test_an_ablation_puts_back_one_key_at_a_time_and_scores_as_the_search_does(t
     plain = study(model={"embedding_dimension": 4, "rating_layers": [8]})
     without = pipeline.Trainers(plain, tmp_path, lambda _: None)
     assert ablation[3].replicates[0].metrics == without.train(TrialSpec(0, WEIGHTS, 1)).metrics
+
+
+def test_a_key_whose_default_cannot_be_trained_is_left_out_of_an_ablation(
+    tmp_path, trial, monkeypatch
+):
+    def replicate(_: pipeline.Trainers, trial: Trial, seed: int) -> Replicate:
+        if trial.settings.get("model.biases") is False:
+            raise TrainingError("diverged")
+        return Replicate(seed, {})
+
+    monkeypatch.setattr(pipeline.Trainers, "replicate", replicate)
+    said: list[str] = []
+    record = record_of(study(training={}), trial, tmp_path)
+    ablation = pipeline.ablate(record, trial, 1, cache=tmp_path, say=said.append)
+    assert [one.key for one in ablation] == [
+        None,
+        "model.embedding_dimension",
+        "model.rating_layers",
+    ]
+    assert said[-1].startswith("model.biases is left out")
+    assert said[-1].endswith("diverged")

@@ -161,8 +161,9 @@ def load_training_data(
         "split": split.model_dump(),
         "split_seed": split_seed,
         "stage": stage if split.validates else "search",
-        "batch_size": training.batch_size,
         "reshuffle": training.reshuffle,
+        # Only the rows are kept where batches are drawn anew in every epoch.
+        "batch_size": None if training.reshuffle else training.batch_size,
         "batch_seed": None if training.reshuffle else batch_seed,
     }
     fingerprint = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

@@ -34,6 +34,7 @@ from sweep.results import StudyRecord, Trial
 class Choice:
     """A chosen trial, the rule that chose it, and the reason in plain sentences.
 
+    `why` is the part of it that goes on from "Trial 3": "is the knee of the front of 5".
     `runner_up` is the next best by the same rule; None where there is no other, or where the trial
     was named by its number.
     """
@@ -41,6 +42,7 @@ class Choice:
     trial: Trial
     rule: Rule
     reason: str
+    why: str
     runner_up: Trial | None = None
 
 
@@ -81,7 +83,7 @@ def select(rule: Rule, record: StudyRecord) -> Choice:
         else "There is no next best by this rule."
     )
     reason = f"{_introduced(trial)} {why}: {standings}. {after} {_seeds(trial)}"
-    return Choice(trial, rule, reason, runner_up)
+    return Choice(trial, rule, reason, why, runner_up)
 
 
 def metric_label(metric: str) -> str:
@@ -98,14 +100,15 @@ def _named(rule: Numbered, record: StudyRecord) -> Choice:
     contenders, objectives = record.contenders, record.config.objectives
     trial = _numbered(rule, record)
     metrics = [objective.metric for objective in objectives]
-    start = f"{_introduced(trial)} was named by its number"
+    why = "was named by its number"
+    start = f"{_introduced(trial)} {why}"
     if trial.number not in {contender.number for contender in contenders}:
         figures = _and(_figure(trial, metric) for metric in metrics)
         reason = (
             f"{start}; it has no replicates, so it does not compare with the {_counted(record)}: "
             f"{figures}."
         )
-        return Choice(trial, rule, f"{reason} {_seeds(trial)}")
+        return Choice(trial, rule, f"{reason} {_seeds(trial)}", why)
     standings = _and(_standing(trial, metric, contenders) for metric in metrics)
     front = front_of(contenders, objectives)
     if trial.number in {member.number for member in front}:
@@ -117,7 +120,7 @@ def _named(rule: Numbered, record: StudyRecord) -> Choice:
             f"{start}; it is not on the front: {standings}. "
             f"Trial {other.number} dominates it{_trade(trial, other, metrics)}."
         )
-    return Choice(trial, rule, f"{reason} {_seeds(trial)}")
+    return Choice(trial, rule, f"{reason} {_seeds(trial)}", why)
 
 
 def _numbered(rule: Numbered, record: StudyRecord) -> Trial:

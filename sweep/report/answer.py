@@ -23,6 +23,9 @@ from sweep.results import RATING_ONLY, RETRIEVAL_ONLY, Trial
 
 Verdict = Literal["better", "worse", "no clear difference", "one training each"]
 
+MARGIN = 0.005
+"""A joint model may lose so much accuracy to the retrieval specialist and count as no worse."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -118,10 +121,13 @@ def specialists_sentence(summary: Summary) -> str:
     """Whether the chosen model beats each specialist at what it is for; empty without specialists.
 
     A specialist is for the objectives of its task: rating for RMSE, retrieval for an accuracy.
+    Where an accuracy is not better, a second sentence says whether it is no worse within `MARGIN`.
     """
     knee = weights_of(summary.knee.trial)
+    if any(span.high == 0 for span in summary.record.config.search_space.weights.values()):
+        return "This study trains with one loss only, so it has no joint model."
     if 0 in (knee.rating_weight, knee.retrieval_weight):
-        return "The chosen model has one loss only: no joint model of this study is at the knee."
+        return "The chosen model has one loss only: no joint model of this study was chosen."
     by_name = {comparison.name: comparison for comparison in comparisons(summary)}
     found = [
         (name, objective, gain, verdict)
@@ -143,12 +149,37 @@ def specialists_sentence(summary: Summary) -> str:
     if "one training each" in verdicts:
         return f"Against the specialists, by one training of each: {listed}."
     if len({name for name, *_ in found}) == 1:
-        return f"Against the specialist: {listed}."
-    if verdicts == {"better"}:
-        return f"This one joint model beats both specialists at once: {listed}."
-    if "worse" in verdicts:
-        return f"It does not beat both specialists at once: {listed}."
-    return f"It is not shown to beat both specialists at once: {listed}."
+        opening = "Against the specialist"
+    elif verdicts == {"better"}:
+        opening = "This one joint model beats both specialists at once"
+    elif "worse" in verdicts:
+        opening = "It does not beat both specialists at once"
+    else:
+        opening = "It is not shown to beat both specialists at once"
+    margins = [
+        margin_sentence(gain, objective.metric)
+        for name, objective, gain, verdict in found
+        if name == RETRIEVAL_ONLY and verdict != "better"
+    ]
+    return " ".join((f"{opening}: {listed}.", *margins))
+
+
+def margin_sentence(gain: Estimate, metric: str) -> str:
+    """Whether an accuracy with that gain over the retrieval specialist is no worse within `MARGIN`.
+
+    It is where the whole 90 % interval is above -`MARGIN`, a one-sided test at 5 %.
+    """
+    half_width = gain.half_width or 0.0
+    low, high = gain.mean - half_width, gain.mean + half_width
+    no_worse = f"its {metric_label(metric)} is no worse within a margin of {MARGIN:g}"
+    if low > -MARGIN:
+        found = _capital(no_worse)
+    elif high < -MARGIN:
+        found = f"Its {metric_label(metric)} is worse by more than a margin of {MARGIN:g}"
+    else:
+        found = f"That {no_worse} is not shown"
+    interval = f"{low:+.4f} … {high:+.4f}".replace("-", "−")
+    return f"{found} (90 % interval {interval}, seed by seed)."
 
 
 def certainty(summary: Summary) -> tuple[str, ...]:
@@ -189,7 +220,8 @@ def _front_sentence(summary: Summary) -> str:
     return (
         f"With probability {probability_text(summary.probability[knee.number])} it is truly on the "
         f"front of the {counted(len(summary.contenders), 'replicated trial')}, and {robust}. Its "
-        f"figures are means of {n} trainings with fresh seeds, ± the 90 % interval of the mean."
+        f"figures are means of {n} trainings with fresh seeds, ± the 90 % interval of the mean: "
+        "what other seeds would change, not what other rows would."
     )
 
 
@@ -204,7 +236,7 @@ def _runner_up_sentence(summary: Summary) -> str:
         if gain is not None
     ]
     told = [v in ("better", "worse") for v in comparison.verdicts]
-    if not gains or "one training each" in comparison.verdicts:
+    if "one training each" in comparison.verdicts:
         can = "by one training of each they cannot be told apart"
     elif all(told):
         can = "they can be told apart in both objectives"
@@ -245,7 +277,7 @@ def final_sentence(summary: Summary) -> str:
         f"{metric_label(o.metric)} {figure(scores[o.metric])}" for o in summary.objectives
     )
     return (
-        f"On the test rows, which nothing has looked at before, trial {knee.number} trained on "
+        f"On the test rows, which the search never saw, trial {knee.number} trained on "
         f"training and validation rows together reaches {listed} "
         f"(n = {len(summary.final.replicates)})."
     )

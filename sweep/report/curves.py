@@ -91,7 +91,7 @@ def curves_info(summary: Summary) -> CurvesInfo:
         weights = weights_of(trial)
         curves.append(
             Curve(
-                f"trial {trial.number}{' (knee)' if index == knee else ''}\n"
+                f"trial {trial.number}{' (chosen)' if index == knee else ''}\n"
                 f"rating {weights.rating_weight:.3g}, retrieval {weights.retrieval_weight:.3g}",
                 *_series(summary, result_of(trial).history),
             )

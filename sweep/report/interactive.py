@@ -85,7 +85,7 @@ def front_figure(summary: Summary) -> Figure:
         "size": 17,
         "line": {"color": "white", "width": 1},
     }
-    traces.append(_points(summary, [summary.knee.trial], "knee", star))
+    traces.append(_points(summary, [summary.knee.trial], "chosen", star))
     layout = _layout(*info.axis_titles)
     layout["xaxis"]["range"], layout["yaxis"]["range"] = (list(ends) for ends in info.limits)
     layout["shapes"] = [_baseline(line) for line in info.baselines]

@@ -11,11 +11,12 @@ from sweep.results import StudyRecord, Trial
 
 def commands(record: StudyRecord) -> tuple[str, ...]:
     """The commands that give this report, one a line; a study file is named after its study."""
+    name = record.name
     return (
-        f"sweep launch studies/{record.name}.toml",
-        f"sweep ablate {record.name} --pick knee",
-        f"sweep export {record.name} --pick knee --output best.json",
-        f"sweep report {record.name}",
+        f"sweep launch studies/{name}.toml",
+        *([f"sweep ablate {name} --pick knee"] if record.ablation else []),
+        *([f"sweep export {name} --pick knee --output best.json"] if record.finals else []),
+        f"sweep report {name}",
     )
 
 
@@ -59,9 +60,9 @@ def pruning_sentence(record: StudyRecord) -> str:
 
 def facts(record: StudyRecord) -> tuple[tuple[str, str], ...]:
     """What one has to know to judge the figures: pairs of a heading and a text."""
-    config, seeds = record.config, record.config.seeds
+    config = record.config
     pairs = [
-        ("Rows", f'Split "{config.split.method}", seed {seeds.split}. {protocol(record)}'),
+        ("Rows", protocol(record)),
         ("Seeds", _seeds_text(record)),
         (
             "Epochs",
@@ -69,7 +70,8 @@ def facts(record: StudyRecord) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Intervals",
-            "± is half the width of the 90 % interval of the mean over seeds (Student's t). What "
+            "± is half the width of the 90 % interval of the mean over seeds (Student's t): what "
+            "other seeds would change, not what other rows would. What "
             "is compared on the same seeds is compared seed by seed. The probability of being on "
             "the front is a parametric bootstrap of the true means; see sweep.front.uncertainty.",
         ),
@@ -84,8 +86,8 @@ def facts(record: StudyRecord) -> tuple[tuple[str, str], ...]:
 def _seeds_text(record: StudyRecord) -> str:
     seeds = record.config.seeds
     text = (
-        f"Every trial of the search starts from model seed {seeds.model}; batches {seeds.batches}, "
-        f"sampler {seeds.sampler}."
+        f"Every trial of the search starts from model seed {seeds.model}; split {seeds.split}, "
+        f"batches {seeds.batches}, sampler {seeds.sampler}."
     )
     replicates = [one for trial in record.trials for one in trial.replicates]
     if not replicates:

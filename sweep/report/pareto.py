@@ -31,7 +31,7 @@ from sweep.report.style import (
     new_figure,
     place_labels,
 )
-from sweep.report.summary import Summary
+from sweep.report.summary import Summary, ease_note
 from sweep.results import Trial
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
@@ -233,7 +233,7 @@ def _draw(axes: Axes, info: ParetoInfo, limits: Limits, *, detailed: bool) -> No
             labels.append(Label(landmark.x, landmark.y, _figures(name, landmark), colour, height))
     axes.plot(info.knee.x, info.knee.y, KNEE_MARK.marker, ms=17 * size, zorder=6, **_star(info))
     if detailed:
-        text = _figures(f"knee: trial {info.knee.trial}", info.knee)
+        text = _figures(f"chosen: trial {info.knee.trial}", info.knee)
         labels.insert(0, Label(info.knee.x, info.knee.y, text, KNEE_MARK.colour))
         if len(info.front) <= NUMBERED:
             named = {(landmark.x, landmark.y) for landmark in info.landmarks}
@@ -311,7 +311,7 @@ def _legend(info: ParetoInfo) -> list[Line2D]:
             first = next((spot for spot in spots if spot.robust is robust), None)
             if first is not None:
                 entries.append(entry(f"{name}{word}", size=size, **_dot(first, colour)))
-    entries.append(entry("knee", KNEE_MARK.marker, 14, **_star(info)))
+    entries.append(entry("chosen", KNEE_MARK.marker, 14, **_star(info)))
     if len(info.single):
         name = "one seed only" if info.replicated else "dominated"
         entries.append(entry(name, size=5, color=GREY, alpha=0.5, mew=0))
@@ -339,6 +339,8 @@ def _title(summary: Summary, replicated: bool) -> str:
 def _notes(summary: Summary, beyond: int) -> Iterator[str]:
     first, second = (metric_label(objective.metric) for objective in summary.objectives)
     yield f"Figures are {first} / {second}. {_interval_note(summary)}".strip()
+    if note := ease_note(summary.record, [o.metric for o in summary.objectives]):
+        yield note
     pruned = sum(trial.state == "pruned" for trial in summary.record.trials)
     missing = [
         f"{count} {kind}"

@@ -107,7 +107,7 @@ def metric_title(metric: str, unit: str, arrows: str = "←→") -> str:
     """
     lower = METRICS[metric] == "minimize"
     better = f"{'lower' if lower else 'higher'} is better {arrows[0 if lower else 1]}".strip()
-    known = f"{unit}, " if unit and metric == "rmse" else ""
+    known = f"{unit}, " if unit and metric.endswith("rmse") else ""
     return f"{metric_label(metric)} ({known}{better})"
 
 

@@ -29,7 +29,7 @@ from sweep.front.pareto import (
     objective_values,
 )
 from sweep.front.rules import Knee
-from sweep.front.selection import Choice, select, setting_text
+from sweep.front.selection import Choice, metric_label, select, setting_text
 from sweep.front.uncertainty import Estimate, estimate, probability_on_front, robust_front
 from sweep.results import (
     EQUAL_WEIGHTS,
@@ -299,7 +299,8 @@ def protocol(record: StudyRecord) -> str:
         return f"Dataset: {record.config.dataset.name}; its size was not recorded."
     about = (
         f"Dataset {data.name}: {data.interactions:,} interactions of {data.queries:,} queries with "
-        f"{data.candidates:,} candidates; trained on {data.train:,} rows, scored on"
+        f"{data.candidates:,} candidates, split {_split_text(record.config)}; trained on "
+        f"{data.train:,} rows, scored on"
     )
     if data.validation:
         return (
@@ -316,6 +317,30 @@ def protocol(record: StudyRecord) -> str:
     return (
         f"{about} {data.test:,} test rows. {seen}, so the figures of the chosen trials are a "
         "little optimistic."
+    )
+
+
+def _split_text(config: StudyConfig) -> str:
+    match config.split.method:
+        case "random":
+            return "at random"
+        case "tutorial":
+            return "as in the tutorial"
+        case "time":
+            return "by time (the last rows of each query are held out)"
+        case "column":
+            return f"by its column {config.dataset.split!r}"
+
+
+def ease_note(record: StudyRecord, metrics: Sequence[str]) -> str:
+    """What lowers EASE in an accuracy over all candidates; empty where none of these is one."""
+    scores = next((one.metrics for one in record.baselines if one.name == "EASE"), {})
+    metric = next((m for m in metrics if m in scores and "unseen" not in m), None)
+    if metric is None:
+        return ""
+    return (
+        "EASE puts first what a query already has, which lowers its "
+        f"{metric_label(metric)} (over all candidates); the unseen accuracies leave that out."
     )
 
 

@@ -180,7 +180,7 @@ def weights_figure(info: WeightsInfo) -> Figure:
     for axes in figure.axes[:2]:
         taken = np.vstack([info.positions, *_draw_ratios(axes, info)])
         labels = [Label(*position(i), name, size=8) for i, name in info.names]
-        knee = Label(*position(info.knee), "knee", KNEE_MARK.colour, 9)
+        knee = Label(*position(info.knee), "chosen", KNEE_MARK.colour, 9)
         place_labels(axes, [knee, *labels], taken, size=6)
     return figure
 
@@ -260,7 +260,8 @@ def _axis(summary: Summary, name: str, values: Sequence[Setting]) -> Axis:
 
 def _logarithmic(title: str, values: Sequence[float], *, whole: bool) -> Axis:
     """A logarithmic axis with margins for 0 and ∞ where they occur."""
-    logarithms = [math.log10(value) for value in values if 0 < value < math.inf] or [0.0]
+    found = [math.log10(value) for value in values if 0 < value < math.inf]
+    logarithms = found or [0.0]
     low, high = min(logarithms), max(logarithms)
     step = max(1, math.ceil((high - low) / 6))
     decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1, step)
@@ -268,7 +269,7 @@ def _logarithmic(title: str, values: Sequence[float], *, whole: bool) -> Axis:
     if len(marks) < 3:
         spaced = np.geomspace(10**low, 10**high, 5).tolist()
         marks = [*dict.fromkeys(round(m) if whole else float(f"{m:.2g}") for m in spaced)]
-    ticks = [(math.log10(mark), f"{mark:g}") for mark in marks]
+    ticks = [(math.log10(mark), f"{mark:g}") for mark in marks if found]
     span = high - low or 1.0
     zero, infinity = low - MARGIN * span, high + MARGIN * span
     borders = []

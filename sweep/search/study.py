@@ -651,8 +651,9 @@ class _Coordinator:
         if not plan:
             return
         total, names = len(plan), len({trial.number for trial, _ in plan})
-        say(f"Training {names} trials again with fresh seeds: {total} replicates")
-        self._executor.prepare()
+        if not self._is_over(stop):
+            say(f"Training {names} trials again with fresh seeds: {total} replicates")
+            self._executor.prepare()
         running: dict[Future[TrialResult], tuple[int, int]] = {}
         durations: deque[float] = deque(maxlen=25)
         done = 0
@@ -663,7 +664,11 @@ class _Coordinator:
                 spec = TrialSpec(trial.number, trial.weights, seed, trial.settings)
                 running[self._executor.submit(spec)] = trial.number, seed
             if not running:
-                say(f"{len(plan)} replicates are left for the next launch")
+                stopped = stop is not None and stop.is_set()
+                say(
+                    f"{len(plan)} replicates are left "
+                    + ("for the next launch" if stopped else "out: the study's minutes are over")
+                )
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 number, seed = running.pop(future)

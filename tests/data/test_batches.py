@@ -198,6 +198,16 @@ def test_what_does_not_decide_the_batches_is_not_part_of_the_key(tmp_path):
     assert len(list((tmp_path / "batches").iterdir())) == 1
 
 
+def test_reshuffled_batches_of_any_size_are_drawn_from_one_copy_of_the_rows(tmp_path):
+    sizes = [
+        [len(batch.labels) for batch in load(tmp_path, batch_size=size, reshuffle=True).epoch(0, 1)]
+        for size in (32, 50)
+    ]
+    assert [size[0] for size in sizes] == [32, 50]
+    assert sum(sizes[0]) == sum(sizes[1])
+    assert len(list((tmp_path / "batches").iterdir())) == 1
+
+
 @pytest.mark.parametrize("damage", ["cut short", "missing"])
 def test_a_damaged_cache_is_built_again_with_a_word(tmp_path, damage):
     labels = load(tmp_path).train.labels.tolist()

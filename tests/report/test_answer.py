@@ -24,6 +24,7 @@ from sweep.report.answer import (
     final_sentence,
     gain_verdict,
     headline,
+    margin_sentence,
     specialists_sentence,
 )
 from sweep.report.summary import summarise
@@ -93,6 +94,32 @@ def test_the_specialists_are_beaten_only_if_each_is_at_its_own_task() -> None:
     assert sentence(1.05, 0.2347).startswith("It is not shown to beat both specialists at once: ")
 
 
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [
+        (Estimate(-0.002, 0.0025, 5), "Its top-5 accuracy is no worse within a margin of 0.005 "
+         "(90 % interval −0.0045 … +0.0005, seed by seed)."),
+        (Estimate(-0.004, 0.002, 5), "That its top-5 accuracy is no worse within a margin of 0.005 "
+         "is not shown (90 % interval −0.0060 … −0.0020, seed by seed)."),
+        (Estimate(-0.008, 0.002, 5), "Its top-5 accuracy is worse by more than a margin of 0.005 "
+         "(90 % interval −0.0100 … −0.0060, seed by seed)."),
+    ],
+)  # fmt: skip
+def test_no_worse_needs_the_whole_interval_within_the_margin(gain: Estimate, expected: str) -> None:
+    assert margin_sentence(gain, "top_5_accuracy") == expected
+
+
+def test_the_margin_is_told_only_where_the_accuracy_is_not_better() -> None:
+    def sentence(accuracy: float) -> str:
+        joint = make_trial(3, 1.05, accuracy, weights=(2, 3))
+        trials = replicated([*reference_trials(), joint], range(4), noise=0.002)
+        return specialists_sentence(summarise(make_record(trials)))
+
+    assert "margin" not in sentence(0.30)
+    assert "no worse within a margin of 0.005 (90 %" in sentence(0.2347)
+    assert "worse by more than a margin of 0.005" in sentence(0.22)
+
+
 def test_single_trainings_are_called_that() -> None:
     sentence = specialists_sentence(summarise(make_record(tutorial_trials())))
     assert sentence.startswith("Against the specialists, by one training of each: RMSE −0.0")
@@ -102,6 +129,9 @@ def test_a_specialist_at_the_knee_is_no_joint_model() -> None:
     specialist = make_trial(0, 0.9, 0.4, weights=(1, 0), reference="rating only")
     sentence = specialists_sentence(summarise(make_record([specialist, make_trial(1, 1.0, 0.3)])))
     assert sentence.startswith("The chosen model has one loss only")
+    space = {"rating_weight": {"low": 0.01, "high": 100.0, "log": True}, "retrieval_weight": 0}
+    alone = specialists_sentence(summarise(make_record([specialist], search_space=space)))
+    assert alone == "This study trains with one loss only, so it has no joint model."
 
 
 def test_certainty_tells_probability_seeds_and_convergence() -> None:

@@ -15,6 +15,13 @@ def test_the_commands_are_those_of_this_study() -> None:
     )
 
 
+def test_commands_that_were_not_run_are_not_listed() -> None:
+    assert commands(make_record(small_study())) == (
+        "sweep launch studies/tutorial.toml",
+        "sweep report tutorial",
+    )
+
+
 def test_epochs_saved_are_those_that_stopped_trials_were_not_trained() -> None:
     # 10 + 10 + 10 + 12 + 12 + 19 + 6 + 20 epochs were trained to the end, and 4 of 12 twice.
     assert pruning(whole_record()) == Pruning(stopped=2, trials=10, epochs_saved=16, epochs=99 + 24)
@@ -34,7 +41,7 @@ def test_a_study_that_stopped_no_trial_says_why() -> None:
 def test_the_facts_tell_rows_seeds_epoch_rule_baselines_versions_and_times() -> None:
     found = dict(facts(whole_record()))
     assert "scored on 10,000 validation rows" in found["Rows"]
-    assert "seed 42" in found["Rows"]
+    assert "model seed 0; split 42, batches 42, sampler 0." in found["Seeds"]
     assert "with the seeds 1, 2, 3, 4, 5: 35 trainings" in found["Seeds"]
     assert found["Epochs"].endswith("no epoch is picked by its score.")
     assert found["Baseline: EASE"] == "Item-item weights, closed form."

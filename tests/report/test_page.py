@@ -105,7 +105,7 @@ def test_a_trial_that_may_be_on_the_front_follows_it_in_grey(whole: str) -> None
     table = whole[whole.index("Members of the front") : whole.index("Pareto front<")]
     models = re.findall(r"<tr(.*?)><td>(.*?)</td>", table)
     assert [model for _, model in models][:5] == [
-        "trial 5", "★ trial 3, knee", "trial 7", "trial 4", "trial 0, rating only",
+        "trial 5", "★ trial 3, chosen", "trial 7", "trial 4", "trial 0, rating only",
     ]  # fmt: skip
     assert [kind for kind, _ in models][3] == ' class="other"'
 
@@ -121,8 +121,8 @@ def test_replicated_trials_have_error_bars_and_baselines_dashed_lines(whole: str
     front = constant_of(whole, "figures")["front"]
     traces = {trace.get("name"): trace for trace in front["data"]}
     knee = summarise(whole_record()).estimates[3]
-    assert traces["knee"]["error_x"]["array"] == [knee["rmse"].half_width]
-    assert traces["knee"]["error_y"]["array"] == [knee["top_100_accuracy"].half_width]
+    assert traces["chosen"]["error_x"]["array"] == [knee["rmse"].half_width]
+    assert traces["chosen"]["error_y"]["array"] == [knee["top_100_accuracy"].half_width]
     assert "error_x" not in traces["trained once"]
     lines = {(line.get("x0"), line.get("y0")) for line in front["layout"]["shapes"]}
     assert {(0.943, 0), (1.125, 0), (0, 0.298), (0, 0.44)} == lines
@@ -183,7 +183,7 @@ def test_the_table_has_the_front_with_the_objectives_first() -> None:
         "P(on the front)", "robust",
     ]  # fmt: skip
     assert cells[1] == ["trial 0", "1", "0", "∞", "1.0000", "0.1000", "1", "–", "–"]
-    assert [row[0] for row in cells[1:]] == ["trial 0", "★ trial 1, knee", "trial 2"]
+    assert [row[0] for row in cells[1:]] == ["trial 0", "★ trial 1, chosen", "trial 2"]
 
 
 def test_each_plane_of_the_weights_has_a_labelled_choice_of_every_metric(source: str) -> None:
@@ -250,3 +250,14 @@ def test_the_same_study_gives_the_same_page(source: str) -> None:
 def test_a_study_of_many_trials_stays_one_page() -> None:
     source = page(summarise(make_record(tutorial_trials(300))))
     assert len(source) < 7_000_000
+
+
+def test_where_the_front_has_no_knee_the_page_calls_no_trial_the_knee() -> None:
+    trials = [make_trial(0, 1.0, 0.2), make_trial(1, 1.2, 0.3)]
+    text = page(summarise(make_record(trials, name="straight")))
+    body = text[: text.index("<script>")].replace("--pick knee", "")
+    assert "Trial 0 has the best RMSE of a front of 2 that has no knee between its ends (2 " in body
+    assert "★ trial 0, chosen" in body
+    assert body.count("knee") == body.count("no knee between its ends") + body.count('"knee"') + (
+        body.count("tr.knee")
+    )

@@ -60,6 +60,13 @@ def overlapping_labels(figure: Figure) -> list[tuple[str, str]]:
     [
         ("rmse", "stars", "←→", "RMSE (stars, lower is better ←)"),
         ("rmse", "", "↓↑", "RMSE (lower is better ↓)"),
+        ("per_user_rmse", "stars", "←→", "per-user RMSE (stars, lower is better ←)"),
+        (
+            "per_user_unseen_top_5_accuracy",
+            "stars",
+            "  ",
+            "per-user unseen top-5 accuracy (higher is better)",
+        ),
         ("top_100_accuracy", "stars", "↓↑", "top-100 accuracy (higher is better ↑)"),
         ("unseen_top_5_accuracy", "", "  ", "unseen top-5 accuracy (higher is better)"),
     ],
@@ -295,6 +302,13 @@ def test_with_one_weight_fixed_another_variable_is_on_the_second_axis() -> None:
     assert all(float(text).is_integer() for _, text in info.axes[1].ticks)
 
 
+def test_the_axis_of_a_weight_fixed_at_0_has_no_other_value() -> None:
+    space = {"rating_weight": {"low": 0.01, "high": 100.0, "log": True}, "retrieval_weight": 0}
+    trials = [make_trial(i, 1 + i / 10, 0.1 + i / 10, weights=(1 + i, 0)) for i in range(3)]
+    _, vertical = weights_info(summarise(make_record(trials, search_space=space))).axes
+    assert [text for _, text in vertical.ticks] == ["0"]
+
+
 def test_where_one_weight_alone_is_searched_the_other_is_on_the_second_axis() -> None:
     space = {"rating_weight": {"low": 0.01, "high": 100.0}, "retrieval_weight": 2.0}
     trials = [make_trial(i, weights=(10.0**i, 2.0)) for i in range(3)]
@@ -364,7 +378,7 @@ def test_learning_curves_show_few_members_with_both_ends_and_the_knee() -> None:
     info = curves_info(summary)
     assert len(info.curves) == MOST
     assert info.curves[0].name.startswith("trial 0\n")
-    assert info.curves[1].name.startswith("trial 1 (knee)")
+    assert info.curves[1].name.startswith("trial 1 (chosen)")
     assert info.curves[-1].name.startswith("trial 19\n")
     assert "learning curves of 6 of the front's 20 members" in info.title
 

@@ -21,6 +21,7 @@ from sweep.front.uncertainty import Estimate
 from sweep.report.summary import (
     AtEdge,
     counts_text,
+    ease_note,
     edge_text,
     protocol,
     summarise,
@@ -255,6 +256,7 @@ def test_the_protocol_tells_rows_and_that_the_search_sees_the_test_rows() -> Non
     assert "keeps the tutorial's protocol, in which the search sees the test rows" in text
     other = protocol(make_record(FRONT, split={"method": "random"}))
     assert "The search sees the test rows" in other
+    assert "split at random; trained" in other
     assert "tutorial" not in other
     assert "size was not recorded" in protocol(make_record(FRONT, summary=None))
 
@@ -266,6 +268,28 @@ def test_with_validation_rows_the_protocol_says_that_the_test_rows_are_untouched
     assert "trained on 70,000 rows, scored on 10,000 validation rows" in text
     assert "It never looks at the 20,000 test rows" in text
     assert "sees the test rows" not in text
+
+
+def test_the_protocol_names_a_split_by_time_or_by_column() -> None:
+    data = replace(MOVIELENS_100K, train=70_000, validation=10_000)
+    time = {"method": "time", "test_fraction": 0.2, "validation_fraction": 0.1}
+    text = protocol(make_record(FRONT, summary=data, split=time))
+    assert "split by time (the last rows of each query are held out); trained" in text
+    dataset = {
+        "name": "rows.csv", "query": "u", "candidate": "m", "label": "r", "split": "fold"
+    }  # fmt: skip
+    column = make_record(FRONT, summary=data, split={"method": "column"}, dataset=dataset)
+    assert "split by its column 'fold'; trained" in protocol(column)
+
+
+def test_ease_is_excused_only_in_accuracies_over_all_candidates() -> None:
+    record = whole_record()
+    assert ease_note(record, ["rmse", "top_100_accuracy"]) == (
+        "EASE puts first what a query already has, which lowers its top-100 accuracy (over all "
+        "candidates); the unseen accuracies leave that out."
+    )
+    assert ease_note(record, ["rmse", "unseen_top_100_accuracy"]) == ""
+    assert ease_note(make_record(FRONT), ["rmse", "top_100_accuracy"]) == ""
 
 
 def test_trials_are_counted_by_state() -> None:

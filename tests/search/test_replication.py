@@ -8,11 +8,12 @@ import optuna
 import pytest
 from null_training import null_result, run, small_study
 
-from builders import make_record, make_trial
+from builders import MOVIELENS_100K, make_record, make_trial
 from sweep.errors import TrainingError
 from sweep.results import Replicate, StudyRecord, TrialResult
-from sweep.search.executors import TrialSpec
+from sweep.search.executors import InProcessExecutor, TrialSpec
 from sweep.search.replication import LEAST, MOST, contenders, replication_plan
+from sweep.search.study import run_study
 
 
 @pytest.fixture
@@ -123,8 +124,21 @@ def test_replicates_count_as_time_spent_and_end_with_the_minutes(
     # Each replicate takes 1.5 s by its own account; 0.2 minutes are 12 s, of which the search
     # spends none here, since its clock stands still.
     config = small_study(budget={"trials": 5, "minutes": 0.2, "replicates": 5})
-    record = run(config, memory, noisy, clock=lambda: 0.0)
+    said: list[str] = []
+    record = run(config, memory, noisy, clock=lambda: 0.0, say=said.append)
     assert sum(len(trial.replicates) for trial in record.trials) == 8
+    assert said[-1] == "17 replicates are left out: the study's minutes are over"
+
+
+def test_where_the_minutes_are_over_nothing_is_made_ready_for_replicates(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    config = small_study(budget={"trials": 5, "minutes": 0.2, "replicates": 5})
+    run(config, memory, noisy, clock=lambda: 0.0)
+    prepared: list[str] = []
+    executor = InProcessExecutor(noisy, prepare=lambda: prepared.append("prepared"))
+    run_study(config, memory, executor, MOVIELENS_100K, clock=lambda: 0.0)
+    assert prepared == []
 
 
 def test_without_replicates_all_complete_trials_are_contenders(

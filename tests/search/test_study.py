@@ -18,7 +18,7 @@ from sweep.config import StudyConfig
 from sweep.errors import IncomparableStudyError, StorageError, TrainingError
 from sweep.front.pareto import hypervolume, objective_values
 from sweep.results import LossWeights, StudyRecord, TrialResult
-from sweep.search.executors import Executor, TrialSpec
+from sweep.search.executors import Executor, InProcessExecutor, TrialSpec
 from sweep.search.storage import load_study_record, open_storage
 from sweep.search.study import Progress, run_study
 
@@ -408,6 +408,20 @@ def test_budget_sampler_and_bounds_may_change(memory: optuna.storages.BaseStorag
     record = run(changed, memory)
     assert record.config == changed
     assert len(record.complete) == 7
+
+
+def test_labels_that_are_all_the_same_leave_a_hypervolume(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    constant = replace(MOVIELENS_100K, label_deviation=0.0)
+    record = run_study(
+        small_study(4, budget={"trials": 4, "patience": 2}),
+        memory,
+        InProcessExecutor(null_train),
+        constant,
+    )
+    assert record.reference_point == (2.0, 0.0)
+    assert len(record.complete) == 4
 
 
 def test_the_reference_of_the_hypervolume_may_change(memory: optuna.storages.BaseStorage) -> None:

@@ -112,7 +112,10 @@ def weights_info(summary: Summary) -> WeightsInfo:
     )
     numbers = [trial.number for trial in summary.complete]
     objectives = [objective.metric for objective in summary.objectives]
-    metrics = [*objectives, *(metric for metric in METRICS if metric not in objectives)]
+    # A study of an earlier sweep has recorded fewer metrics.
+    recorded = set.intersection(*(set(result_of(trial).metrics) for trial in summary.complete))
+    others = (metric for metric in METRICS if metric not in objectives and metric in recorded)
+    metrics = [*objectives, *others]
     space = summary.record.config.search_space
     both_searched = not any(span.fixed for span in space.weights.values())
     plane = " and ".join(variable_label(name) for name in names)

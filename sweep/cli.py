@@ -6,30 +6,36 @@ inside the command that needs it, so that `sweep --help` answers at once.
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sweep.errors import ConfigError, ExportError, SweepError
+from sweep.terminal import (
+    Stop,
+    counting,
+    interruptible,
+    new_table,
+    print_json,
+    print_table,
+    progress_line,
+    say,
+    this_command,
+)
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-    from rich.console import Console
     from rich.table import Table
 
-    from sweep.config import Objective
-    from sweep.results import StudyRecord
+    from sweep.report.summary import Summary
+    from sweep.results import StudyRecord, Trial
     from sweep.search.study import Progress
 
 app = typer.Typer(
@@ -101,27 +107,27 @@ def launch(
     total = [f"budget.trials={trials}"] if trials is not None else []
     config = load_study(file, [*(overrides or []), *total])
     url = storage_url(storage, os.environ)
-    stop = _Stop()
-    with _interruptible(stop), _progress_line(config.objectives) as line:
+    stop = Stop()
+    with interruptible(stop), progress_line(config.objectives) as line:
 
         def on_progress(progress: Progress) -> None:
             stop.trial_runs = True
             line(progress)
 
-        record = pipeline.launch(config, url, say=_say, on_progress=on_progress, stop=stop)
+        record = pipeline.launch(config, url, say=say, on_progress=on_progress, stop=stop)
     if as_json:
-        _print_json(front_records(record))
+        print_json(front_records(record))
     elif record.complete:
-        _print(_front_table(record))
+        print_table(_front_table(record))
         option = f" --storage {shlex.quote(storage)}" if storage else ""
-        _say(
+        say(
             f"Next: sweep report {record.name}{option} for the plots, "
             f"sweep export {record.name} --pick knee --output best.json{option} for the weights"
         )
     asked = config.budget.trials
     done = sum(trial.state in ("complete", "pruned") for trial in record.trials)
     if stop.is_set() and (asked is None or done < asked or any(replication_plan(record))):
-        _say(f"Stopped. To go on: {_this_command()}")
+        say(f"Stopped. To go on: {this_command()}")
         raise typer.Exit(130)
 
 
@@ -134,9 +140,9 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
 
     studies = list_studies(open_storage(storage_url(storage, os.environ), must_exist=True))
     if as_json:
-        _print_json([_plain(study) for study in studies])
+        print_json([asdict(study) for study in studies])
         return
-    table = _table("Studies", "study", "complete", "failed", "asked", "best", "last activity")
+    table = new_table("Studies", "study", "complete", "failed", "asked", "best", "last activity")
     for study in studies:
         best = ", ".join(f"{metric} {value:.4g}" for metric, value in study.best.items())
         last = (
@@ -152,7 +158,7 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
             escape(f"cannot be read: {study.problem}") if study.problem else best,
             last,
         )
-    _print(table)
+    print_table(table)
 
 
 @app.command()
@@ -160,12 +166,12 @@ def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOptio
     """Show what a study measures, how far it is, its references and its failures."""
     record = _load(study, storage)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "name": record.name,
                 "config": record.config.model_dump(mode="json"),
-                "dataset": _plain(record.dataset) if record.dataset else None,
-                "trials": [_plain(trial) for trial in record.trials],
+                "dataset": asdict(record.dataset) if record.dataset else None,
+                "trials": [asdict(trial) for trial in record.trials],
             }
         )
         return
@@ -173,7 +179,7 @@ def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOptio
 
     config, data = record.config, record.dataset
     states = Counter(trial.state for trial in record.trials)
-    table = _table(f"Study {record.name}", "what", "value")
+    table = new_table(f"Study {record.name}", "what", "value")
     if data:
         table.add_row(
             "dataset",
@@ -197,16 +203,18 @@ def show(study: StudyArgument, storage: StorageOption = None, as_json: JsonOptio
     budget = config.budget.model_dump(exclude_none=True)
     table.add_row("budget", ", ".join(f"{key} {value:g}" for key, value in budget.items()))
     table.add_row("trials", ", ".join(f"{count} {state}" for state, count in states.items()))
-    _print(table)
+    print_table(table)
     references = [trial for trial in record.complete if trial.reference]
     if references:
-        _print(_trials_table("References", references, record))
+        from sweep.report.summary import summarise
+
+        print_table(_trials_table("References", references, summarise(record)))
     failed = [trial for trial in record.trials if trial.state == "failed"]
     if failed:
-        failures = _table("Failed trials", "trial", "reason")
+        failures = new_table("Failed trials", "trial", "reason")
         for trial in failed:
             failures.add_row(str(trial.number), trial.reason or "not recorded")
-        _print(failures)
+        print_table(failures)
 
 
 @app.command()
@@ -216,9 +224,9 @@ def front(study: StudyArgument, storage: StorageOption = None, as_json: JsonOpti
     if as_json:
         from sweep.report.tables import front_records
 
-        _print_json(front_records(record))
+        print_json(front_records(record))
         return
-    _print(_front_table(record))
+    print_table(_front_table(record))
 
 
 @app.command()
@@ -236,8 +244,8 @@ def report(
 
     record = _load(study, storage)
     folder = output or Path("reports") / record.name
-    written = write_report(record, folder, _say, importances(record))
-    _say(f"{len(written)} files in {folder}; open {folder / 'index.html'}")
+    written = write_report(record, folder, say, importances(record))
+    say(f"{len(written)} files in {folder}; open {folder / 'index.html'}")
 
 
 @app.command()
@@ -283,24 +291,22 @@ def export(
     choice = choose(record, pick)
     if model is not None:
         require_free_folder(model)
-    _say(choice.reason)
+    say(choice.reason)
     final = next((one for one in record.finals if one.trial == choice.trial.number), None)
-    with _interruptible(_Stop()):
+    with interruptible(Stop()):
         if final is None and record.config.split.validates:
-            with _counting("seeds") as on_progress:
-                final = pipeline.score_final(
-                    record, choice.trial, say=_say, on_progress=on_progress
-                )
+            with counting("seeds") as on_progress:
+                final = pipeline.score_final(record, choice.trial, say=say, on_progress=on_progress)
             write_finals(store, record.name, [*record.finals, final])
         exported = export_weights(record, choice, final, datetime.now(UTC))
         write_weights(output, exported)
         if model is not None:
-            pipeline.refit(exported, model, say=_say)
+            pipeline.refit(exported, model, say=say)
     scores = ", ".join(
         f"{o.metric} {figure(exported.test[o.metric])}" for o in record.config.objectives
     )
-    _say(f"On the test rows: {scores}")
-    _say(f"Weights in {output}" + (f", model in {model}" if model else ""))
+    say(f"On the test rows: {scores}")
+    say(f"Weights in {output}" + (f", model in {model}" if model else ""))
 
 
 @app.command()
@@ -323,16 +329,16 @@ def ablate(
 
     store, record = _open(study, storage)
     choice = choose(record, pick)
-    _say(choice.reason)
-    with _interruptible(_Stop()), _counting("trainings") as on_progress:
-        ablation = pipeline.ablate(record, choice.trial, seeds, say=_say, on_progress=on_progress)
+    say(choice.reason)
+    with interruptible(Stop()), counting("trainings") as on_progress:
+        ablation = pipeline.ablate(record, choice.trial, seeds, say=say, on_progress=on_progress)
     write_ablation(store, record.name, ablation)
     from sweep.report.tables import ablation_table
 
-    table = _table(f"Ablation of trial {choice.trial.number}", *ablation_table(record, ablation))
+    table = new_table(f"Ablation of trial {choice.trial.number}", *ablation_table(record, ablation))
     for row in ablation_table(record, ablation).itertuples(index=False):
         table.add_row(*map(str, row))
-    _print(table)
+    print_table(table)
 
 
 @app.command()
@@ -374,19 +380,19 @@ def predict(
     if movie is not None:
         rating = recommender.rating(user, movie)
         if as_json:
-            _print_json({"query": user, "candidate": movie, "rating": rating})
+            print_json({"query": user, "candidate": movie, "rating": rating})
         else:
             typer.echo(f"{rating:.4f}")
         return
     assert top is not None
     recommended = recommender.recommend(user, top, seen=seen)
     if as_json:
-        _print_json([_plain(one) for one in recommended])
+        print_json([asdict(one) for one in recommended])
         return
-    table = _table(f"For {user}", "", "candidate", "score")
+    table = new_table(f"For {user}", "", "candidate", "score")
     for rank, one in enumerate(recommended, start=1):
         table.add_row(str(rank), one.candidate, f"{one.score:.3f}")
-    _print(table)
+    print_table(table)
 
 
 DatasetArgument = Annotated[
@@ -403,14 +409,14 @@ def data_show(name: DatasetArgument, as_json: JsonOption = False) -> None:
     from sweep.cache import cache_directory
     from sweep.data.datasets import describe, load_dataset
 
-    described = describe(load_dataset(_dataset_config(name), cache_directory(), _say))
+    described = describe(load_dataset(_dataset_config(name), cache_directory(), say))
     if as_json:
-        _print_json(described)
+        print_json(described)
         return
-    table = _table(f"Dataset {name}", "what", "value")
+    table = new_table(f"Dataset {name}", "what", "value")
     for what, value in described.items():
         table.add_row(what.replace("_", " "), _words(value))
-    _print(table)
+    print_table(table)
 
 
 @data_app.command("prepare")
@@ -419,8 +425,8 @@ def data_prepare(name: DatasetArgument) -> None:
     from sweep.cache import cache_directory
     from sweep.data.datasets import load_dataset
 
-    interactions = load_dataset(_dataset_config(name), cache_directory(), _say)
-    _say(f"Ready: {interactions!r}")
+    interactions = load_dataset(_dataset_config(name), cache_directory(), say)
+    say(f"Ready: {interactions!r}")
 
 
 def _words(value: Any) -> str:
@@ -464,7 +470,7 @@ def _front_table(record: StudyRecord) -> Table:
         f"Pareto front of {record.name}: {len(summary.front)} of {len(record.complete)} "
         f"trials{judged}"
     )
-    table = _trials_table(title, summary.front, record)
+    table = _trials_table(title, summary.front, summary)
     shown = _metrics_shown(record)
     before = ["–"] * (2 + len(record.config.search_space.variables))
     for baseline in record.baselines:
@@ -482,20 +488,20 @@ def _metrics_shown(record: StudyRecord) -> list[str]:
     return [*objectives, *(metric for metric in others if metric not in objectives)]
 
 
-def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
+def _trials_table(title: str, trials: Sequence[Trial], summary: Summary) -> Table:
     """Complete trials: means and, of the objectives, 90 % intervals over n seeds."""
     from sweep.front.selection import metric_label, setting_text
-    from sweep.report.summary import summarise
+    from sweep.report.summary import weights_of
     from sweep.report.tables import figure, probability_text
 
-    summary = summarise(record)
+    record = summary.record
     variables = list(record.config.search_space.variables)
     objectives = [objective.metric for objective in record.config.objectives]
     arrows = {
         o.metric: " ↓" if o.direction == "minimize" else " ↑" for o in record.config.objectives
     }
     replicated = bool(summary.probability)
-    table = _table(
+    table = new_table(
         f"{title}; ± is the 90 % interval of the mean over n seeds" if replicated else title,
         "trial",
         "rating weight",
@@ -505,12 +511,12 @@ def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
         *(("n", "P(on front)") if replicated else ()),
     )
     for trial in trials:
-        found = summary.estimates[trial.number]
+        found, weights = summary.estimates[trial.number], weights_of(trial)
         probability = probability_text(summary.probability.get(trial.number))
         table.add_row(
             f"{trial.number} {trial.reference or ''}".strip(),
-            f"{trial.weights.rating_weight:.4g}",
-            f"{trial.weights.retrieval_weight:.4g}",
+            f"{weights.rating_weight:.4g}",
+            f"{weights.retrieval_weight:.4g}",
             *(setting_text(trial.settings[v]) if v in trial.settings else "–" for v in variables),
             # Without blanks, so that no line ends between a figure and its interval.
             *(
@@ -522,199 +528,6 @@ def _trials_table(title: str, trials: Any, record: StudyRecord) -> Table:
             *((str(found[objectives[0]].n), probability) if replicated else ()),
         )
     return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _fit(table: Table, width: int) -> int:
-    """Set the columns' widths so that a line ends between words only; gives the width it takes."""
-    least, most = [], []
-    for column in table.columns:
-        texts = [str(text) for text in (column.header, *column.cells)]
-        least.append(max((len(word) for text in texts for word in text.split()), default=0))
-        most.append(max(map(len, texts)))
-    between = 2 * (len(least) - 1)
-    spare = max(width - between - sum(least), 0)
-    for column, short, long in zip(table.columns, least, most, strict=True):
-        column.width = short + min(long - short, spare)
-        spare -= column.width - short
-    return between + sum(column.width or 0 for column in table.columns)
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # Into a file or a pipe a table keeps its columns, however wide: nothing reads a folded one.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    # A terminal that is too narrow for the words breaks lines itself: nothing is cut.
-    console.width = max(console.width, _fit(table, console.width))
-    console.print(table)
-    console.print()
-
-
-@functools.cache
-def _console() -> Console:
-    """The one console for people: what is said goes above the live line only if both share it."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
-
-
-def _say(message: str) -> None:
-    _console().print(message, markup=False, soft_wrap=True)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
-
-
-def _plain(value: Any) -> Any:
-    """A frozen value as what JSON can hold."""
-    from dataclasses import asdict
-
-    return asdict(value)
-
-
-class _Stop:
-    """Set by the first Ctrl-C (or SIGTERM) while trials run; else, and by the second, an interrupt.
-
-    Without a trial that runs there is nothing to finish, so that an interrupt may come at once.
-    """
-
-    def __init__(self) -> None:
-        self.trial_runs = False
-        self._set = False
-        self._interrupted = False
-
-    def is_set(self) -> bool:
-        return self._set
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            del frame
-            if not self.trial_runs or (self._set and number == signal.SIGINT):
-                self._interrupted = True
-                raise KeyboardInterrupt
-            self._set = True
-            _say("Stopping when the running trial is recorded; Ctrl-C again stops at once")
-
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, on_signal) for number in numbers}
-        try:
-            yield
-        except Exception:
-            # Compiled code that an interrupt hits may hand it on as an error of its own: NumPy
-            # inside TensorFlow makes it a SystemError.
-            if self._interrupted:
-                raise KeyboardInterrupt from None
-            raise
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@contextmanager
-def _interruptible(stop: _Stop) -> Iterator[None]:
-    """End an interrupt with a last line and exit code 130; what is stored is whole at any time."""
-    try:
-        with stop.on_signals():
-            yield
-    except KeyboardInterrupt:
-        _say(f"Interrupted; nothing that was recorded is lost. To go on: {_this_command()}")
-        raise typer.Exit(130) from None
-
-
-def _this_command() -> str:
-    return shlex.join(["sweep", *sys.argv[1:]])
-
-
-@contextmanager
-def _progress_line(
-    objectives: tuple[Objective, ...],
-) -> Iterator[Callable[[Progress], None]]:
-    """A live bar and line on a terminal; elsewhere a plain line after every trial."""
-    from rich.console import Group
-    from rich.live import Live
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    def pace(progress: Progress) -> str:
-        left = _duration(progress.seconds_left) if progress.seconds_left is not None else "?"
-        return f"{left} left · {progress.failed} failed"
-
-    def best(progress: Progress) -> str:
-        values = ", ".join(
-            f"{objective.metric} {progress.best[objective.metric]:.4f}"
-            for objective in objectives
-            if objective.metric in progress.best
-        )
-        return f"best of each: {values or '–'} · hypervolume {progress.hypervolume:.4f}"
-
-    if not _console().is_terminal:
-
-        def on_plain(progress: Progress) -> None:
-            total = f"/{progress.total}" if progress.total else ""
-            doing = progress.doing.removesuffix("s")
-            _say(f"{doing} {progress.done}{total} · {pace(progress)} · {best(progress)}")
-
-        yield on_plain
-        return
-    bar = Bar(
-        TextColumn("{task.fields[doing]}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-    )
-    task = bar.add_task("", total=None, doing="trials")
-    with Live(console=_console()) as live:
-
-        def on_live(progress: Progress) -> None:
-            bar.update(
-                task,
-                completed=progress.done,
-                total=progress.total,
-                description=pace(progress),
-                doing=progress.doing,
-            )
-            live.update(Group(bar, best(progress)))
-
-        yield on_live
-
-
-@contextmanager
-def _counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; elsewhere a line after each."""
-    from rich.progress import Progress as Bar
-
-    if not _console().is_terminal:
-        yield lambda done, total: _say(f"{what} {done}/{total}")
-        return
-    with Bar(console=_console(), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ from sweep.results import (
 
 if TYPE_CHECKING:
     from sweep.recommender.training import Trainer
-    from sweep.search.executors import TrialSpec
-    from sweep.search.study import Progress, StopSignal
+    from sweep.search.executors import StopSignal, TrialSpec
+    from sweep.search.study import Progress
 
 Say = Callable[[str], None]
 

@@ -1,4 +1,4 @@
-"""What the `run` fixture gives: the command line as a function."""
+"""What the `run` and `folder` fixtures give: the command line as a function, and a small study."""
 
 from __future__ import annotations
 
@@ -14,3 +14,34 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+
+SMALL_STUDY = """
+name = "small"
+[dataset]
+name = "synthetic"
+[dataset.synthetic]
+queries = 40
+candidates = 30
+interactions = 1000
+[model]
+embedding_dimension = 8
+rating_layers = [16]
+[training]
+epochs = 2
+batch_size = 256
+retrieval_reduction = "sum"
+[search_space]
+rating_weight = { low = 0.1, high = 10.0 }
+retrieval_weight = { low = 0.1, high = 10.0 }
+[[objectives]]
+metric = "rmse"
+direction = "minimize"
+[[objectives]]
+metric = "top_10_accuracy"
+direction = "maximize"
+[sampler]
+startup_trials = 3
+[budget]
+trials = 6
+replicates = 2
+"""

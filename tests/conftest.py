@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import sweep.recommender  # noqa: F401  # chooses Keras 2 before any test imports TensorFlow
-from command_line import Ran, Run
+from command_line import SMALL_STUDY, Ran, Run
 from sweep import cli
 from sweep.cache import cache_directory
 from sweep.config import StudyConfig, load_study
@@ -14,6 +14,23 @@ from sweep.data.batches import TrainingData
 from sweep.pipeline import prepare
 
 STUDIES = Path(__file__).parents[1] / "studies"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with a small study file in it."""
+    path = tmp_path_factory.mktemp("studies")
+    (path / "small.toml").write_text(SMALL_STUDY)
+    return path
+
+
+@pytest.fixture
+def in_folder(folder, monkeypatch) -> Path:
+    """Works in that folder, with a cache of its own."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SWEEP_CACHE", str(folder / "cache"))
+    monkeypatch.delenv("SWEEP_STORAGE", raising=False)
+    return folder
 
 
 @pytest.fixture

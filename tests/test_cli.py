@@ -15,64 +15,21 @@ from rich.console import Console
 
 from builders import whole_record
 from command_line import Run
-from sweep import cli
+from sweep import cli, terminal
 from sweep.config import METRICS
 from sweep.export import load_weights
 from sweep.report.summary import summarise
 
-STUDY = """
-name = "small"
-[dataset]
-name = "synthetic"
-[dataset.synthetic]
-queries = 40
-candidates = 30
-interactions = 1000
-[model]
-embedding_dimension = 8
-rating_layers = [16]
-[training]
-epochs = 2
-batch_size = 256
-retrieval_reduction = "sum"
-[search_space]
-rating_weight = { low = 0.1, high = 10.0 }
-retrieval_weight = { low = 0.1, high = 10.0 }
-[[objectives]]
-metric = "rmse"
-direction = "minimize"
-[[objectives]]
-metric = "top_10_accuracy"
-direction = "maximize"
-[sampler]
-startup_trials = 3
-[budget]
-trials = 6
-replicates = 2
-"""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("cli")
-    (path / "small.toml").write_text(STUDY)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def _here(folder, monkeypatch) -> None:
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("SWEEP_CACHE", str(folder / "cache"))
-    monkeypatch.delenv("SWEEP_STORAGE", raising=False)
+pytestmark = pytest.mark.usefixtures("in_folder")
 
 
 @pytest.fixture
-def launched(run, folder) -> Path:
+def launched(run, in_folder) -> Path:
     """The folder with a finished study in its sweep.db; the study is launched once."""
-    if not (folder / "sweep.db").exists():
+    if not (in_folder / "sweep.db").exists():
         ran = run("launch", "small.toml")
         assert ran.code == 0, ran.err
-    return folder
+    return in_folder
 
 
 @pytest.mark.usefixtures("launched")
@@ -312,12 +269,12 @@ def test_an_interrupt_that_compiled_code_hands_on_as_an_error_is_still_an_interr
         except KeyboardInterrupt:
             raise SystemError("returned a result with an exception set") from None
 
-    with pytest.raises(KeyboardInterrupt), cli._Stop().on_signals():
+    with pytest.raises(KeyboardInterrupt), terminal.Stop().on_signals():
         trained_by_compiled_code()
 
 
 def test_an_error_without_an_interrupt_is_handed_on():
-    with pytest.raises(SystemError, match="its own"), cli._Stop().on_signals():
+    with pytest.raises(SystemError, match="its own"), terminal.Stop().on_signals():
         raise SystemError("its own")
 
 
@@ -433,7 +390,7 @@ print(repr(float(answer["rating"][0])))
 def test_no_figure_and_no_name_in_the_table_of_the_front_is_cut(width: int) -> None:
     record = whole_record()
     table = cli._front_table(record)
-    needed = cli._fit(table, width)
+    needed = terminal.fit(table, width)
     console = Console(width=max(width, needed), file=io.StringIO())
     console.print(table)
     assert isinstance(console.file, io.StringIO)
@@ -451,7 +408,7 @@ def test_no_figure_and_no_name_in_the_table_of_the_front_is_cut(width: int) -> N
 
 
 def test_columns_of_a_table_wrap_between_words_only() -> None:
-    table = cli._table("", "name", "value")
+    table = terminal.new_table("", "name", "value")
     table.add_row("user and item bias", "0.9117±0.0014")
     # The longest words, "user" and the figure, with two blanks between: narrower is not possible.
-    assert [cli._fit(table, width) for width in (10, 24, 100)] == [19, 24, 33]
+    assert [terminal.fit(table, width) for width in (10, 24, 100)] == [19, 24, 33]

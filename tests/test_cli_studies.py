@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+from command_line import SMALL_STUDY
 from sweep import pipeline
 from sweep.config import load_study
 from sweep.data.datasets import load_dataset
@@ -23,7 +24,8 @@ from sweep.export import load_weights
 from sweep.results import StudyRecord, Trial
 from sweep.search.executors import TrialSpec
 from sweep.search.storage import load_study_record
-from test_cli import STUDY
+
+pytestmark = pytest.mark.usefixtures("in_folder")
 
 SEARCHED = {
     "ranges": ("split.validation_fraction=0.2", "training.epochs={low=1,high=4}"),
@@ -33,20 +35,6 @@ SEARCHED = {
         "training.sampling_correction=['none','log_q']",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("studies")
-    (path / "small.toml").write_text(STUDY)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def _here(folder, monkeypatch) -> None:
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("SWEEP_CACHE", str(folder / "cache"))
-    monkeypatch.delenv("SWEEP_STORAGE", raising=False)
 
 
 def ctrl_c_while(monkeypatch, trains: Callable[[TrialSpec], bool]) -> None:
@@ -67,9 +55,9 @@ def stored(name: str, file: str = "sweep.db") -> StudyRecord:
 
 
 @pytest.fixture
-def validated(run, folder) -> StudyRecord:
+def validated(run, in_folder) -> StudyRecord:
     """A study with validation rows, launched once."""
-    if not (folder / "validated.db").exists():
+    if not (in_folder / "validated.db").exists():
         sets = ("--set", "name=validated", "--set", "split.validation_fraction=0.2")
         model = ("--set", "model.biases=true", "--set", "training.sampling_correction=log_q")
         ran = run("launch", "small.toml", *sets, *model, "--storage", "sqlite:///validated.db")
@@ -164,7 +152,7 @@ def test_the_labels_of_the_test_rows_change_nothing_but_the_score_on_the_test_ro
         '[dataset]\nname = "rows.csv"\nquery = "user"\ncandidate = "item"\nlabel = "stars"\n'
         'split = "side"\n[split]\nmethod = "column"\n[model]'
     )
-    head, _, rest = STUDY.partition("[dataset]")
+    head, _, rest = SMALL_STUDY.partition("[dataset]")
     Path("columns.toml").write_text(head + columns + rest.partition("[model]")[2])
 
     def outcome(storage: str) -> tuple[StudyRecord, str, object]:

@@ -59,7 +59,7 @@ def probability_text(probability: float | None) -> str:
     return "> 0.99" if probability > 0.5 else "< 0.01"
 
 
-def trials_table(record: StudyRecord) -> pd.DataFrame:
+def trials_table(record: StudyRecord, summary: Summary | None = None) -> pd.DataFrame:
     """Every trial of a study, in order of the numbers.
 
     Columns: `trial`, `state`, `on_front`, `robust`, `probability_on_front`, `reference`, both
@@ -69,17 +69,18 @@ def trials_table(record: StudyRecord) -> pd.DataFrame:
     objectives, `…_in_search` (the single result that the search saw), `epochs` trained,
     `training_seconds`, `evaluation_seconds`, `replicate_seconds`, `started`, `finished` (ISO 8601),
     `reason`. The metrics of a pruned trial are those at the epoch after which it was stopped. What
-    a trial lacks is missing (NaN or None).
+    a trial lacks is missing (NaN or None). A summary of the study that is there already is used.
     """
     import pandas as pd
 
-    rows = _rows(record)
+    summary = summary or _summary(record)
+    rows = [_row(trial, record, summary) for trial in record.trials]
     columns = list(_row(Trial(0, "waiting", None, None), record, None))
     types = {"trial": "int64", "seed": "Int64", "n": "Int64", "epochs": "Int64", "on_front": "bool"}
     return pd.DataFrame(rows, columns=columns).astype(types)
 
 
-def front_table(record: StudyRecord) -> pd.DataFrame:
+def front_table(record: StudyRecord, summary: Summary | None = None) -> pd.DataFrame:
     """The members of the front, the best of the first objective first, and what they compare with.
 
     Columns as of `trials_table`, after `kind` ("front", "reference" or "baseline") and `name` (of a
@@ -88,10 +89,10 @@ def front_table(record: StudyRecord) -> pd.DataFrame:
     """
     import pandas as pd
 
-    table = trials_table(record).drop(columns=["state", "on_front", "reason"])
+    summary = summary or _summary(record)
+    table = trials_table(record, summary).drop(columns=["state", "on_front", "reason"])
     columns = ["kind", "name", *(column for column in table if column != "reference")]
     by_number = dict(zip(table["trial"], table.to_dict("records"), strict=True))
-    summary = _summary(record)
     rows: list[Mapping[str, Any]] = []
     if summary is not None:
         others = [t for t in summary.references.values() if t not in summary.front]
@@ -207,11 +208,6 @@ def worth(changes: Sequence[Estimate | None], objectives: Sequence[Objective]) -
 
 def _summary(record: StudyRecord) -> Summary | None:
     return summarise(record) if record.complete else None
-
-
-def _rows(record: StudyRecord) -> list[dict[str, Any]]:
-    summary = _summary(record)
-    return [_row(trial, record, summary) for trial in record.trials]
 
 
 def _row(trial: Trial, record: StudyRecord, summary: Summary | None) -> dict[str, Any]:

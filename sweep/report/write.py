@@ -182,8 +182,8 @@ def _importances(summary: Summary) -> dict[str, Any] | None:
 def _tables(summary: Summary) -> dict[str, bytes]:
     document = json.dumps(report_document(summary), indent=2, allow_nan=False, ensure_ascii=False)
     texts = {
-        "trials.csv": trials_table(summary.record).to_csv(index=False),
-        "front.csv": front_table(summary.record).to_csv(index=False),
+        "trials.csv": trials_table(summary.record, summary).to_csv(index=False),
+        "front.csv": front_table(summary.record, summary).to_csv(index=False),
         "report.json": f"{document}\n",
     }
     return {name: text.encode("utf-8") for name, text in texts.items()}

@@ -24,6 +24,14 @@ class TrialSpec:
     halving: Halving | None = None
 
 
+class StopSignal(Protocol):
+    """What a launch looks at before every trial; a `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        ...
+
+
 class Executor(Protocol):
     """Trains trials; the coordinator alone decides which, and keeps the record.
 

@@ -7,12 +7,19 @@ references come along, since the choice is compared with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 import numpy as np
+from optuna.storages import BaseStorage
 
+from sweep.errors import TrainingError
 from sweep.front.pareto import non_dominated_rank, objective_values
-from sweep.results import StudyRecord, Trial
+from sweep.results import Replicate, StudyRecord, Trial, TrialResult
+from sweep.search.executors import Executor, StopSignal, TrialSpec
+from sweep.search.storage import write_replicates
 
 MOST = 8
 """Largest number of trials, besides the references, that a study replicates."""
@@ -54,3 +61,70 @@ def replication_plan(record: StudyRecord) -> Iterator[tuple[Trial, int]]:
         for trial in trials:
             if all(replicate.seed != seed for replicate in trial.replicates):
                 yield trial, seed
+
+
+def train_replicates(
+    record: StudyRecord,
+    storage: BaseStorage,
+    executor: Executor,
+    *,
+    seconds: float,
+    on_progress: Callable[[int, int, float], None],
+    say: Callable[[str], None],
+    stop: StopSignal | None,
+) -> None:
+    """Train what the plan still asks for; each replicate is stored as it ends.
+
+    A replicate whose training ends in `TrainingError` is left out, and tried again by the next
+    launch.
+
+    Args:
+        record: the study as it is when its search is over.
+        storage: what `open_storage` gave.
+        executor: trains.
+        seconds: of training and evaluation, after which no replicate begins.
+        on_progress: told how many are done, of how many, and how many seconds are left.
+        say: told in words how it begins, what fails and what is left.
+        stop: once it is set no replicate begins, and what runs is finished.
+    """
+    plan = deque(replication_plan(record))
+    if not plan:
+        return
+    stored = {trial.number: trial.replicates for trial in record.trials}
+    running: dict[Future[TrialResult], tuple[int, int]] = {}
+    durations: list[float] = []
+    total = len(plan)
+
+    def stopped() -> bool:
+        return stop is not None and stop.is_set()
+
+    def may_begin() -> bool:
+        return not stopped() and sum(durations) < seconds
+
+    if may_begin():
+        trials = len({trial.number for trial, _ in plan})
+        say(f"Training {trials} trials again with fresh seeds: {total} replicates")
+        executor.prepare()
+    while plan or running:
+        while plan and len(running) < executor.slots and may_begin():
+            trial, seed = plan.popleft()
+            assert trial.weights is not None
+            spec = TrialSpec(trial.number, trial.weights, seed, trial.settings)
+            running[executor.submit(spec)] = trial.number, seed
+        if not running:
+            why = "for the next launch" if stopped() else "out: the study's minutes are over"
+            say(f"{len(plan)} replicates are left {why}")
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            number, seed = running.pop(future)
+            try:
+                result = future.result()
+            except TrainingError as error:
+                say(f"Trial {number} with seed {seed} failed, one replicate less: {error}")
+                continue
+            durations.append(result.training_seconds + result.evaluation_seconds)
+            stored[number] = (*stored[number], Replicate(seed, result.metrics, durations[-1]))
+            write_replicates(storage, record.name, number, stored[number])
+        left = len(plan) + len(running)
+        pace = statistics.median(durations or [0.0]) / executor.slots
+        on_progress(total - left, total, left * pace)

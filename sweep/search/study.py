@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import numpy as np
 import optuna
@@ -36,14 +36,13 @@ from sweep.results import (
     Baseline,
     DatasetSummary,
     Point,
-    Replicate,
     StudyRecord,
     TrialResult,
     references,
 )
-from sweep.search.executors import Executor, TrialSpec
+from sweep.search.executors import Executor, StopSignal, TrialSpec
 from sweep.search.mirror import MirroredStorage
-from sweep.search.replication import replication_plan
+from sweep.search.replication import train_replicates
 from sweep.search.sampler import build_sampler, check_sampler
 from sweep.search.space import (
     contains,
@@ -64,7 +63,6 @@ from sweep.search.storage import (
     storage_errors,
     stored_point,
     write_baselines,
-    write_replicates,
 )
 
 FAILURES_IN_A_ROW: Final = 5
@@ -77,14 +75,6 @@ Ending = Literal["trials", "minutes", "converged", "stopped", "exhausted"]
 
 REPLICATES_SHARE: Final = 0.25
 """Of a study's minutes, what the search leaves for the replicates."""
-
-
-class StopSignal(Protocol):
-    """What `launch` looks at before every trial; a `threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -644,60 +634,21 @@ class _Coordinator:
         return min(bounds, default=None)
 
     def replicate(self, stop: StopSignal | None, say: Callable[[str], None]) -> None:
-        """Train the contenders again with fresh seeds; each replicate is stored as it ends."""
-        record = load_study_record(self._storage, self._config.name)
-        stored = {trial.number: list(trial.replicates) for trial in record.trials}
-        plan = deque(replication_plan(record))
-        if not plan:
-            return
-        total, names = len(plan), len({trial.number for trial, _ in plan})
-        if not self._is_over(stop):
-            say(f"Training {names} trials again with fresh seeds: {total} replicates")
-            self._executor.prepare()
-        running: dict[Future[TrialResult], tuple[int, int]] = {}
-        durations: deque[float] = deque(maxlen=25)
-        done = 0
-        while plan or running:
-            while plan and len(running) < self._executor.slots and not self._is_over(stop):
-                trial, seed = plan.popleft()
-                assert trial.weights is not None
-                spec = TrialSpec(trial.number, trial.weights, seed, trial.settings)
-                running[self._executor.submit(spec)] = trial.number, seed
-            if not running:
-                stopped = stop is not None and stop.is_set()
-                say(
-                    f"{len(plan)} replicates are left "
-                    + ("for the next launch" if stopped else "out: the study's minutes are over")
-                )
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                number, seed = running.pop(future)
-                try:
-                    result = future.result()
-                except TrainingError as error:
-                    say(f"Trial {number} with seed {seed} failed, one replicate less: {error}")
-                    continue
-                seconds = result.training_seconds + result.evaluation_seconds
-                self._spent += seconds
-                durations.append(seconds)
-                stored[number].append(Replicate(seed, result.metrics, seconds))
-                write_replicates(self._storage, self._config.name, number, stored[number])
-            done = total - len(plan) - len(running)
-            left = (total - done) * statistics.median(durations or [0]) / self._executor.slots
+        """Train the contenders again; see `sweep.search.replication.train_replicates`."""
+        minutes = self._config.budget.minutes
+
+        def on_progress(done: int, total: int, seconds_left: float) -> None:
+            best, volume = self._score.best, self._score.hypervolume
             self._on_progress(
-                Progress(
-                    "replicates",
-                    done,
-                    total,
-                    self._failed,
-                    self._score.best,
-                    self._score.hypervolume,
-                    left,
-                )
+                Progress("replicates", done, total, self._failed, best, volume, seconds_left)
             )
 
-    def _is_over(self, stop: StopSignal | None) -> bool:
-        minutes = self._config.budget.minutes
-        return (stop is not None and stop.is_set()) or (
-            minutes is not None and minutes * 60 <= self._spent
+        train_replicates(
+            load_study_record(self._storage, self._config.name),
+            self._storage,
+            self._executor,
+            seconds=math.inf if minutes is None else minutes * 60 - self._spent,
+            on_progress=on_progress,
+            say=say,
+            stop=stop,
         )

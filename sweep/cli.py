@@ -83,11 +83,40 @@ def launch(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the file; repeatable."),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Train in so many processes beside this one; auto: one for each core.",
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(metavar="local|ray", help="Workers on this machine, or on a Ray cluster."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster; one is started here without it."),
+    ] = None,
+    num_cpus: Annotated[
+        int | None, typer.Option(metavar="N", help="Cores of each worker: TensorFlow's threads.")
+    ] = None,
+    num_gpus: Annotated[
+        float | None, typer.Option(metavar="X", help="GPUs of each Ray worker.")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Ask for N trials at once and tell their results together: the same study however "
+            "many workers there are.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or go on with it where it stopped.
 
-    Ctrl-C finishes and records the running trial; a second one stops at once. The same command
+    Ctrl-C finishes and records what is running; a second one stops at once. The same command
     goes on from there.
 
     [dim]Examples:[/]
@@ -97,6 +126,11 @@ def launch(
       sweep launch studies/tutorial.toml --trials 80
 
       sweep launch studies/tutorial.toml --set name=longer --set training.epochs=10
+
+      sweep launch studies/tutorial.toml --workers auto
+
+      sweep launch studies/tutorial.toml --executor ray --address head:6379 \
+--storage postgresql+psycopg://sweep@db/sweep
     """
     from sweep import pipeline
     from sweep.config import load_study
@@ -104,8 +138,17 @@ def launch(
     from sweep.search.replication import replication_plan
     from sweep.search.storage import storage_url
 
-    total = [f"budget.trials={trials}"] if trials is not None else []
-    config = load_study(file, [*(overrides or []), *total])
+    options = {
+        "budget.trials": trials,
+        "execution.workers": workers,
+        "execution.executor": executor,
+        "execution.address": address,
+        "execution.num_cpus": num_cpus,
+        "execution.num_gpus": num_gpus,
+        "sampler.batch": batch,
+    }
+    given = [f"{key}={value}" for key, value in options.items() if value is not None]
+    config = load_study(file, [*(overrides or []), *given])
     url = storage_url(storage, os.environ)
     stop = Stop()
     with interruptible(stop), progress_line(config.objectives) as line:

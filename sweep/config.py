@@ -1,9 +1,10 @@
 """The study file: one TOML document, checked key by key, as a frozen `StudyConfig`.
 
-A study file answers nine questions, one table each: which data (`dataset`), how it is divided
+A study file answers ten questions, one table each: which data (`dataset`), how it is divided
 (`split`), which network (`model`), how it is trained (`training`), which weights are searched
 (`search_space`), what is measured (`objectives`), how the search moves (`sampler`), which trials
-are not worth finishing (`pruner`), and how long it may take (`budget`); `seeds` make it repeatable.
+are not worth finishing (`pruner`), how long it may take (`budget`), and where trials train
+(`execution`); `seeds` make it repeatable.
 
 In `model` and `training` a range (`epochs = { low = 5, high = 20 }`) or a list of choices
 (`batch_size = [512, 1024]`) in place of a value makes that key a search variable beside the two
@@ -91,8 +92,14 @@ Layers = Annotated[
 
 
 class SyntheticConfig(Section):
-    """Size and noise of the planted dataset; see `sweep.data.datasets.synthetic`."""
+    """Shape, size and noise of the planted dataset; see `sweep.data.datasets`.
 
+    `uniform`: every query has as many rows, and all pairs are weighed, so that the best that any
+    model can do is known. `long-tailed`: shaped like MovieLens, few queries and few candidates have
+    most rows, labels are half stars, and it can be as large as MovieLens 25M.
+    """
+
+    shape: Literal["uniform", "long-tailed"] = "uniform"
     queries: int = Field(default=300, ge=2, le=1_000_000)
     candidates: int = Field(default=200, ge=2, le=1_000_000)
     interactions: int = Field(default=12_000, ge=10, le=100_000_000)
@@ -442,12 +449,18 @@ class SamplerConfig(Section):
     `startup_trials` (tpe, gp) are drawn at random before the model of the search takes over;
     `population` (nsga2, nsga3) is the size of a generation; `points` (grid) is the number of
     values on each axis, evenly spaced on the range's own scale.
+
+    With `batch` so many trials are asked for at once, and the sampler hears of their results when
+    all are done: then the study is the same however many workers train it, while without `batch`
+    workers that run beside each other may end in any order. As large as the number of workers is
+    right; a worker waits where its trial ends before the others.
     """
 
     name: Literal["tpe", "nsga2", "nsga3", "qmc", "random", "grid", "gp"] = "tpe"
     startup_trials: int = Field(default=10, ge=1, le=100_000)
     population: int = Field(default=16, ge=2, le=100_000)
     points: int = Field(default=6, ge=2, le=1000)
+    batch: int | None = Field(default=None, ge=1, le=100_000)
 
 
 class PrunerConfig(Section):
@@ -490,6 +503,43 @@ class BudgetConfig(Section):
         return self
 
 
+class ExecutionConfig(Section):
+    """Where trials train, and how long failures are put up with; no trial's result depends on it.
+
+    `workers` are processes of this machine, 0 for none (trials train in the coordinator's own),
+    "auto" for as many as there are cores; with `executor = "ray"` they are actors of the Ray
+    cluster at `address`, and 0 and "auto" are as many as it has room for. `num_cpus` is how many
+    cores each may use: TensorFlow's threads, and what Ray sets aside; unless told, a machine's
+    cores are shared out among its workers, and Ray sets 1 aside. `num_gpus` is for Ray.
+
+    A trial that takes longer than `trial_seconds` is stopped, and is failed. So many
+    `failures_in_a_row` end the study: it is not the weights. `lease_seconds` after the last sign of
+    life of a coordinator on a database server another may take its study over. A database that does
+    not answer is asked again for `storage_seconds`.
+    """
+
+    executor: Literal["local", "ray"] = "local"
+    workers: Annotated[int, Field(ge=0, le=10_000)] | Literal["auto"] = 0
+    address: str | None = None
+    num_cpus: int | None = Field(default=None, ge=1, le=10_000)
+    num_gpus: float = Field(default=0, ge=0, le=1000)
+    trial_seconds: float | None = Field(default=None, gt=0, le=1e8)
+    failures_in_a_row: int = Field(default=5, ge=1, le=1_000_000)
+    lease_seconds: float = Field(default=30, ge=1, le=1e6)
+    storage_seconds: float = Field(default=300, ge=0, le=1e6)
+
+    @model_validator(mode="after")
+    def _check(self) -> ExecutionConfig:
+        if self.executor == "local":
+            for key, idle in (("address", None), ("num_gpus", 0)):
+                if getattr(self, key) != idle:
+                    raise ValueError(
+                        f'{key} = {getattr(self, key)!r} is for executor = "ray"; remove it, or '
+                        "set that"
+                    )
+        return self
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -525,6 +575,7 @@ class StudyConfig(Section):
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
     budget: BudgetConfig
+    execution: ExecutionConfig = ExecutionConfig()
     seeds: SeedsConfig = SeedsConfig()
 
     @model_validator(mode="after")

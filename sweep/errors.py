@@ -6,10 +6,12 @@
     ├── ConfigError             a study file or a --set value is wrong
     ├── DataError               a dataset cannot be found, read or trusted
     ├── StorageError            a storage URL, or the store behind it, is wrong
-    │   └── StudyNotFoundError  the store holds no study of that name
+    │   ├── StudyNotFoundError  the store holds no study of that name
+    │   └── StorageLostError    the store has not answered for as long as was asked
     ├── IncomparableStudyError  the study file no longer matches its stored trials
     ├── SelectionError          a --pick rule is wrong, or no trial satisfies it
     ├── TrainingError           one trial failed by itself (not a number, say)
+    ├── WorkerError             no worker can be had: a cluster is away, or workers die at once
     └── ExportError             weights or a model cannot be written, or read back
 
 The command line prints the message of a `SweepError` alone and exits with code 2. Every message
@@ -39,6 +41,10 @@ class StudyNotFoundError(StorageError):
     """The store holds no study of the given name."""
 
 
+class StorageLostError(StorageError):
+    """The store was there, and has not answered for as long as the launch was to wait."""
+
+
 class IncomparableStudyError(SweepError):
     """The study file has changed so that the stored trials no longer compare."""
 
@@ -49,6 +55,10 @@ class SelectionError(SweepError):
 
 class TrainingError(SweepError):
     """A trial failed by itself: its loss or a metric is not a finite number."""
+
+
+class WorkerError(SweepError):
+    """No worker can be had: a cluster cannot be reached, or workers die before they are ready."""
 
 
 class ExportError(SweepError):

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import math
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +23,12 @@ import numpy as np
 from sweep.baselines import baselines
 from sweep.cache import cache_directory
 from sweep.config import KS, ModelConfig, Setting, StudyConfig, TrainingConfig, list_length
-from sweep.data.batches import Stage, TrainingData, load_training_data
+from sweep.data.batches import Stage, TrainingData, batching, load_training_data, rebatch
 from sweep.data.datasets import load_dataset
 from sweep.data.interactions import Interactions
 from sweep.errors import ConfigError, ExportError, TrainingError
 from sweep.export import ExportedWeights, require_free_folder
-from sweep.quiet import quiet_tensorflow
+from sweep.quiet import limit_threads, quiet_tensorflow
 from sweep.results import (
     Ablation,
     DatasetSummary,
@@ -39,7 +42,7 @@ from sweep.results import (
 
 if TYPE_CHECKING:
     from sweep.recommender.training import Trainer
-    from sweep.search.executors import StopSignal, TrialSpec
+    from sweep.search.executors import Executor, StopSignal, Train, TrialSpec
     from sweep.search.study import Progress
 
 Say = Callable[[str], None]
@@ -90,7 +93,6 @@ def launch(
     Raises:
         SweepError: of the kind that tells what is wrong; see `sweep.errors`.
     """
-    from sweep.search.executors import InProcessExecutor
     from sweep.search.storage import open_storage
     from sweep.search.study import run_study
 
@@ -99,8 +101,7 @@ def launch(
     say(repr(interactions))
     _require_lists_shorter_than_the_catalogue(config, interactions)
     store = open_storage(storage)  # makes the store: not before the study is known to be sound
-    trainers = Trainers(config, cache, say)
-    with InProcessExecutor(trainers.train, prepare=trainers.prepare) as executor:
+    with executor_of(config, data, cache, say) as executor:
         return run_study(
             config,
             store,
@@ -115,6 +116,68 @@ def launch(
         )
 
 
+@contextmanager
+def executor_of(
+    config: StudyConfig, data: TrainingData, cache: Path, say: Say
+) -> Iterator[Executor]:
+    """Where a study's trials train, as its `execution` says.
+
+    Raises:
+        WorkerError: there is no Ray cluster.
+    """
+    from sweep.search.executors import InProcessExecutor
+    from sweep.search.workers import WorkerPool
+
+    execution = config.execution
+    if execution.executor == "ray":
+        from sweep.search.cluster import RayWorker, connected, room, share
+
+        cores, gpus = execution.num_cpus or 1, execution.num_gpus
+        with connected(execution.address):
+            shared = share([data])
+            size = execution.workers or "auto"
+            size = room(cores, gpus) if size == "auto" else size
+            build = functools.partial(_train_function, config, cores)
+            kind = f"Ray workers, with {cores} cores each"
+            # One is enough to begin with: a cluster may still be growing.
+            with WorkerPool(
+                lambda: RayWorker(build, shared, cores, gpus), size, kind, quorum=1, say=say
+            ) as pool:
+                yield pool
+        return
+    there = available_cores()
+    size = there if execution.workers == "auto" else execution.workers
+    if size == 0:
+        trainers = Trainers(config, data, say, execution.num_cpus)
+        with InProcessExecutor(trainers.train, prepare=trainers.prepare) as executor:
+            yield executor
+        return
+    from sweep.search.processes import ProcessWorker
+
+    cores = execution.num_cpus or max(there // size, 1)
+    build = functools.partial(_train_in_process, config, cores, cache)
+    kind = f"workers, with {cores} of {there} cores each"
+    with WorkerPool(lambda: ProcessWorker(build), size, kind, say=say) as pool:
+        yield pool
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _train_in_process(config: StudyConfig, cores: int, cache: Path) -> Train:
+    _, data = prepare(config, cache, _ignore)
+    return _train_function(config, cores, data)
+
+
+def _train_function(config: StudyConfig, cores: int, data: TrainingData) -> Train:
+    """What a worker trains with, ready to go."""
+    trainers = Trainers(config, data, _ignore, cores)
+    trainers.prepare()
+    return trainers.train
+
+
 class Trainers:
     """The trainers of a study: one for every form of the graph that its trials need.
 
@@ -125,9 +188,19 @@ class Trainers:
 
     KEPT = 4
 
-    def __init__(self, config: StudyConfig, cache: Path, say: Say, stage: Stage = "search") -> None:
-        """Takes the study, the folder for prepared data, who is told, and what is held out."""
-        self._config, self._cache, self._say, self._stage = config, cache, say, stage
+    def __init__(
+        self, config: StudyConfig, data: TrainingData, say: Say, cores: int | None = None
+    ) -> None:
+        """Builds nothing yet.
+
+        Args:
+            config: the study.
+            data: its rows, in batches as the study file says.
+            say: told when TensorFlow starts, which takes a while.
+            cores: how many threads TensorFlow may use, if it is not yet started here; else as many
+                as it likes.
+        """
+        self._config, self._data, self._say, self._cores = config, data, say, cores
         self._trainer = functools.lru_cache(maxsize=self.KEPT)(self._build)
 
     def prepare(self) -> Trainer:
@@ -139,6 +212,8 @@ class Trainers:
         """The trainer for these settings."""
         if "tensorflow" not in sys.modules:
             self._say("Starting TensorFlow")
+            if self._cores is not None:
+                limit_threads(self._cores)
         from sweep.recommender.training import compiled
 
         config = self._config.with_settings(settings)
@@ -147,7 +222,9 @@ class Trainers:
     def train(self, spec: TrialSpec) -> TrialResult:
         """Train a trial."""
         training = self._config.with_settings(spec.settings).training
-        return self.of(spec.settings).train(spec.weights, spec.seed, training, spec.halving)
+        return self.of(spec.settings).train(
+            spec.weights, spec.seed, training, spec.halving, spec.seconds or math.inf
+        )
 
     def replicate(self, trial: Trial, seed: int) -> Replicate:
         """Train a trial with another seed."""
@@ -160,7 +237,9 @@ class Trainers:
         from sweep.recommender.training import Trainer
 
         config = self._config.model_copy(update={"model": model, "training": training})
-        _, data = prepare(config, self._cache, _ignore, self._stage)
+        data = self._data
+        if batching(training) != batching(self._config.training):
+            data = rebatch(data, training)
         # Many graphs are no mistake here, of which TensorFlow would warn.
         with quiet_tensorflow():
             return Trainer(config, data)
@@ -257,14 +336,14 @@ def score_final(
         )
     _require_same_data(record.name, config, record.dataset, cache, say)
     say("Training on training and validation rows together, for the score on the test rows")
-    trainers = Trainers(config, cache, say, "final")
+    _, data = prepare(config, cache, _ignore, "final")
+    trainers = Trainers(config, data, say)
     first, number = config.seeds.model + 1, config.budget.replicates
     seeds = range(first, first + number) if number else [trial.seed]
     replicates = []
     for seed in seeds:
         replicates.append(trainers.replicate(trial, seed))
         on_progress(len(replicates), len(seeds))
-    _, data = prepare(config, cache, _ignore, "final")
     return FinalScore(trial.number, tuple(replicates), baselines(data))
 
 
@@ -306,7 +385,7 @@ def ablate(
         if getattr(section, key) != field.default
     ]
     total = (1 + len(changed)) * seeds
-    trainers = Trainers(config, cache, say)
+    trainers = Trainers(config, prepare(config, cache, say)[1], say)
     done = 0
 
     def trained(settings: Mapping[str, Setting]) -> Iterator[Replicate]:
@@ -349,7 +428,8 @@ def refit(
     config, cache = exported.config, cache or cache_directory()
     interactions = _require_same_data(exported.study, config, exported.dataset, cache, say)
     stage: Stage = "final" if config.split.validates else "search"
-    trainers = Trainers(config, cache, say, stage)
+    _, data = prepare(config, cache, _ignore, stage)
+    trainers = Trainers(config, data, say)
     say(f"Training trial {exported.trial} with seed {exported.seed} again, for its model")
     training = config.with_settings(exported.settings).training
     trainer = trainers.of(exported.settings)
@@ -357,7 +437,6 @@ def refit(
     say(f"No metric moved by more than {moved:.2g}")
     from sweep.recommender.serving import Recommender, write_saved_model
 
-    _, data = prepare(config, cache, _ignore, stage)
     write_saved_model(
         Recommender(trainer.model, interactions, data),
         model,

@@ -27,6 +27,13 @@ def import_tensorflow() -> Any:
     return tensorflow
 
 
+def limit_threads(number: int) -> None:
+    """Let TensorFlow use so many threads in this process; to be called before it computes."""
+    threading = import_tensorflow().config.threading
+    threading.set_intra_op_parallelism_threads(number)
+    threading.set_inter_op_parallelism_threads(number)
+
+
 @contextlib.contextmanager
 def quiet_tensorflow() -> Iterator[None]:
     """A block in which TensorFlow's Python part logs errors only."""

@@ -115,7 +115,7 @@ class Stop:
                 self._interrupted = True
                 raise KeyboardInterrupt
             self._set = True
-            say("Stopping when the running trial is recorded; Ctrl-C again stops at once")
+            say("Stopping when what is running is recorded; Ctrl-C again stops at once")
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, on_signal) for number in numbers}

@@ -254,7 +254,7 @@ def test_the_first_ctrl_c_finishes_the_running_trial(folder, run, number):
     process.send_signal(number)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130, rest
-    assert "Stopping when the running trial is recorded" in rest
+    assert "Stopping when what is running is recorded" in rest
     assert f"To go on: sweep launch small.toml --storage {storage} --trials 5000" in rest
     before = trials_in(run, storage)
     assert {trial["state"] for trial in before} == {"complete"}
@@ -289,7 +289,7 @@ def test_the_second_ctrl_c_stops_within_a_long_trial(folder, run):
     while not json.loads(run(*shown).out)["trials"]:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    wait_for(process, "Stopping when the running trial is recorded")
+    wait_for(process, "Stopping when what is running is recorded")
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=2)  # it goes on with the trial
     process.send_signal(signal.SIGINT)

@@ -37,6 +37,11 @@ def study(**tables: object) -> StudyConfig:
     )
 
 
+def trainers_of(config: StudyConfig, tmp_path) -> pipeline.Trainers:
+    _, data = pipeline.prepare(config, tmp_path, lambda _: None)
+    return pipeline.Trainers(config, data, lambda _: None)
+
+
 def record_of(config: StudyConfig, trial: Trial, tmp_path) -> StudyRecord:
     interactions, data = pipeline.prepare(config, tmp_path, lambda _: None)
     summary = pipeline.summarize(interactions, data, config)
@@ -57,7 +62,7 @@ def test_epochs_and_learning_rates_share_a_graph_and_what_is_built_in_does_not(t
             "batch_size": [64, 128],
         },
     )
-    trainers = pipeline.Trainers(config, tmp_path, lambda _: None)
+    trainers = trainers_of(config, tmp_path)
     first = {"model.embedding_dimension": 4, "training.batch_size": 64}
     one = trainers.of({**first, "training.epochs": 1, "training.learning_rate": 0.1})
     assert trainers.of({**first, "training.epochs": 3, "training.learning_rate": 0.2}) is one
@@ -69,7 +74,7 @@ def test_epochs_and_learning_rates_share_a_graph_and_what_is_built_in_does_not(t
 
 def test_a_trial_is_trained_with_its_own_settings(tmp_path):
     config = study(training={"epochs": {"low": 1, "high": 3}, "batch_size": 128})
-    trainers = pipeline.Trainers(config, tmp_path, lambda _: None)
+    trainers = trainers_of(config, tmp_path)
     result = trainers.train(TrialSpec(0, WEIGHTS, 0, {"training.epochs": 3}))
     assert len(result.history) == 3
 
@@ -125,11 +130,11 @@ def test_an_ablation_puts_back_one_key_at_a_time_and_scores_as_the_search_does(t
         ("training.batch_size", 128, 8192),
     ]
     assert counted == [(i, 12) for i in range(1, 13)]
-    trainers = pipeline.Trainers(config, tmp_path, lambda _: None)
+    trainers = trainers_of(config, tmp_path)
     whole = trainers.train(TrialSpec(0, WEIGHTS, 2)).metrics
     assert ablation[0].replicates[1].metrics == whole
     plain = study(model={"embedding_dimension": 4, "rating_layers": [8]})
-    without = pipeline.Trainers(plain, tmp_path, lambda _: None)
+    without = trainers_of(plain, tmp_path)
     assert ablation[3].replicates[0].metrics == without.train(TrialSpec(0, WEIGHTS, 1)).metrics
 
 

@@ -1,8 +1,12 @@
-"""Training rows → cached, deduplicated batches, built once and memory-mapped by every trial.
+"""Training rows → cached, deduplicated batches, built once and memory-mapped by every worker.
 
 A batch of `n` interactions holds `q <= n` distinct queries and `c <= n` distinct candidates. The
 in-batch softmax needs scores of distinct pairs only, so a `Batch` carries the distinct ids, how
 often each occurs, and for each row where its ids stand among the distinct ones.
+
+Files are written as a stream, a piece or a batch at a time, so that the data stands in memory once
+while they are built. A process that trains needs no `Interactions`: `TrainingData.stored` is a
+small value that tells another process which files to map, and what is mapped is shared by all.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +37,9 @@ Floats = NDArray[np.float32]
 
 FORMAT = 2
 """Part of the fingerprint: a change of the files' layout makes old caches unused, not wrong."""
+
+ROWS_AT_ONCE = 1 << 20
+"""Most rows that are gathered before they are written."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,22 @@ def deduplicate(rows: Rows) -> Batch:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class StoredData:
+    """Where `TrainingData` lies on disk: all that another process needs to map the same files.
+
+    A quarter of a megabyte for 60,000 candidates, however many rows there are.
+    """
+
+    folder: Path
+    n_queries: int
+    n_candidates: int
+    catalogue: Ints
+    batch_size: int
+    batch_seed: int
+    reshuffle: bool
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """What a trainer reads: rows to train on and rows held out, and how they are batched.
@@ -89,6 +114,7 @@ class TrainingData:
     `catalogue` int32 [n_catalogue] lists the candidate of every catalogue row: a candidate that
     stands there twice is recommended twice, as duplicate titles are in the tutorial. `fixed` are
     the batches that every epoch repeats, or None where each epoch draws its own from `batch_seed`.
+    `stored` says where it is mapped from, or is None where the arrays were made in memory.
     """
 
     n_queries: int
@@ -99,6 +125,7 @@ class TrainingData:
     batch_size: int
     batch_seed: int
     fixed: tuple[Batch, ...] | None
+    stored: StoredData | None = field(default=None, compare=False)
 
     def epoch(self, seed: int, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch of one trial.
@@ -110,7 +137,7 @@ class TrainingData:
         if self.fixed is not None:
             yield from self.fixed
             return
-        order = np.random.default_rng([self.batch_seed, seed, epoch]).permutation(len(self.train))
+        order = _permutation(np.random.default_rng([self.batch_seed, seed, epoch]), len(self.train))
         starts = range(0, len(order), self.batch_size)
 
         def build(start: int) -> Batch:
@@ -168,16 +195,27 @@ def load_training_data(
     }
     fingerprint = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache / "batches" / fingerprint
+    stored = StoredData(
+        folder=folder,
+        n_queries=interactions.n_queries,
+        n_candidates=interactions.n_candidates,
+        catalogue=np.repeat(
+            np.arange(interactions.n_candidates, dtype=np.int32), interactions.catalogue_counts
+        ),
+        batch_size=training.batch_size,
+        batch_seed=batch_seed,
+        reshuffle=training.reshuffle,
+    )
     if folder.exists():
         try:
-            return _load(folder, interactions, training, batch_seed)
+            return open_training_data(stored)
         except (OSError, EOFError, ValueError) as error:
             say(f"The cached batches in {folder} are damaged ({error}); building them again")
             shutil.rmtree(folder, ignore_errors=True)
     say(f"Batching {len(interactions):,} interactions (once)")
-    rows = split_rows(interactions, split, split_seed)
-    _write(folder, interactions, *_sides(rows, stage), training, batch_seed)
-    return _load(folder, interactions, training, batch_seed)
+    train, held_out = _sides(split_rows(interactions, split, split_seed), stage)
+    _write(folder, interactions, train, held_out, stored)
+    return open_training_data(stored)
 
 
 def _sides(split: Split, stage: Stage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -189,8 +227,61 @@ def _sides(split: Split, stage: Stage) -> tuple[NDArray[np.int64], NDArray[np.in
     return np.concatenate([split.train, split.validation]), split.test
 
 
-def _take(rows: Rows, index: NDArray[np.int64]) -> Rows:
+def _take(rows: Rows, index: NDArray[Any]) -> Rows:
     return Rows(rows.query_ids[index], rows.candidate_ids[index], rows.labels[index])
+
+
+def _permutation(rng: np.random.Generator, n: int) -> NDArray[Any]:
+    """The order that `rng.permutation(n)` gives, in half the memory where row numbers fit."""
+    return rng.permutation(np.arange(n, dtype=np.int32 if n < 2**31 else np.int64))
+
+
+class _Column:
+    """A .npy file of one dimension that grows; `np.save` of the whole would write the same bytes.
+
+    Plain writes rather than a writable map: a full disk is then an `OSError`, not a signal that
+    ends the process.
+    """
+
+    def __init__(self, path: Path, dtype: type[np.generic]) -> None:
+        self._dtype, self._length = np.dtype(dtype), 0
+        self._file = path.open("wb")
+        self._write_header()
+
+    def append(self, values: NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(values, self._dtype).data)
+        self._length += len(values)
+
+    def _write_header(self) -> None:
+        # NumPy leaves room in the header for the length to grow.
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self._length,),
+            },
+        )
+
+    def __enter__(self) -> _Column:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._file:
+            if kind is None:
+                self._file.seek(0)
+                self._write_header()
+
+
+_DTYPES: dict[str, type[np.generic]] = {
+    name: np.int32 if name.endswith(("ids", "index")) else np.float32
+    for name in (column.name for kind in (Rows, Batch) for column in fields(kind))
+}
 
 
 def _write(
@@ -198,28 +289,8 @@ def _write(
     interactions: Interactions,
     train_rows: NDArray[np.int64],
     held_out_rows: NDArray[np.int64],
-    training: TrainingConfig,
-    seed: int,
+    stored: StoredData,
 ) -> None:
-    every = Rows(interactions.query_ids, interactions.candidate_ids, interactions.labels)
-    train, held_out = _take(every, train_rows), _take(every, held_out_rows)
-    arrays = {
-        f"{part}_{field.name}": getattr(rows, field.name)
-        for part, rows in (("train", train), ("held_out", held_out))
-        for field in fields(Rows)
-    }
-    if not training.reshuffle:
-        shuffled = _take(train, np.random.default_rng(seed).permutation(len(train)))
-        batches = [
-            deduplicate(
-                _take(shuffled, np.arange(start, min(start + training.batch_size, len(train))))
-            )
-            for start in range(0, len(train), training.batch_size)
-        ]
-        for field in fields(Batch):
-            parts = [getattr(batch, field.name) for batch in batches]
-            arrays[f"batch_{field.name}"] = np.concatenate(parts)
-            arrays[f"offset_{field.name}"] = np.cumsum([0] + [len(part) for part in parts])
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
@@ -228,9 +299,12 @@ def _write(
             f"{folder.parent}: cannot write the batch cache ({error.strerror}); "
             "point SWEEP_CACHE to a folder that can be written"
         ) from None
+    every = Rows(interactions.query_ids, interactions.candidate_ids, interactions.labels)
     try:
-        for name, array in arrays.items():
-            np.save(temporary / f"{name}.npy", array)
+        for part, rows in (("train", train_rows), ("held_out", held_out_rows)):
+            _write_rows(temporary, part, every, rows)
+        if not stored.reshuffle:
+            _write_batches(temporary, every, train_rows, stored.batch_size, stored.batch_seed)
         try:
             temporary.rename(folder)
         except OSError:
@@ -245,33 +319,85 @@ def _write(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _load(
-    folder: Path, interactions: Interactions, training: TrainingConfig, seed: int
-) -> TrainingData:
+def _write_rows(folder: Path, part: str, every: Rows, rows: NDArray[np.int64]) -> None:
+    for name in (column.name for column in fields(Rows)):
+        with _Column(folder / f"{part}_{name}.npy", _DTYPES[name]) as column:
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                column.append(getattr(every, name)[rows[start : start + ROWS_AT_ONCE]])
+
+
+def _write_batches(
+    folder: Path, every: Rows, rows: NDArray[np.int64], batch_size: int, seed: int
+) -> None:
+    """For each field of `Batch`, all batches end to end, and where each begins."""
+    names = [column.name for column in fields(Batch)]
+    offsets: dict[str, list[int]] = {name: [0] for name in names}
+    order = _permutation(np.random.default_rng(seed), len(rows))
+    with ExitStack() as stack:
+        columns = {
+            name: stack.enter_context(_Column(folder / f"batch_{name}.npy", _DTYPES[name]))
+            for name in names
+        }
+        for start in range(0, len(rows), batch_size):
+            batch = deduplicate(_take(every, rows[order[start : start + batch_size]]))
+            for name, column in columns.items():
+                values = getattr(batch, name)
+                column.append(values)
+                offsets[name].append(offsets[name][-1] + len(values))
+    for name, places in offsets.items():
+        np.save(folder / f"offset_{name}.npy", np.array(places))
+
+
+def open_training_data(stored: StoredData) -> TrainingData:
+    """Map the files that `load_training_data` has written, in this process or another.
+
+    Raises:
+        OSError, ValueError: a file is missing or damaged.
+    """
+
     def array(name: str) -> NDArray[Any]:
         # A plain view of the map: subclasses of ndarray are slower to slice.
-        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+        return np.asarray(np.load(stored.folder / f"{name}.npy", mmap_mode="r"))
 
     train, held_out = (
-        Rows(**{field.name: array(f"{part}_{field.name}") for field in fields(Rows)})
+        Rows(**{column.name: array(f"{part}_{column.name}") for column in fields(Rows)})
         for part in ("train", "held_out")
     )
     fixed = None
-    if not training.reshuffle:
+    if not stored.reshuffle:
         columns = []
-        for field in fields(Batch):
-            offsets = array(f"offset_{field.name}").astype(int)
-            columns.append(np.split(array(f"batch_{field.name}"), offsets[1:-1]))
+        for column in fields(Batch):
+            offsets = array(f"offset_{column.name}").astype(int)
+            columns.append(np.split(array(f"batch_{column.name}"), offsets[1:-1]))
         fixed = tuple(Batch(*parts) for parts in zip(*columns, strict=True))
     return TrainingData(
-        n_queries=interactions.n_queries,
-        n_candidates=interactions.n_candidates,
-        catalogue=np.repeat(
-            np.arange(interactions.n_candidates, dtype=np.int32), interactions.catalogue_counts
-        ),
+        n_queries=stored.n_queries,
+        n_candidates=stored.n_candidates,
+        catalogue=stored.catalogue,
         train=train,
         held_out=held_out,
-        batch_size=training.batch_size,
-        batch_seed=seed,
+        batch_size=stored.batch_size,
+        batch_seed=stored.batch_seed,
         fixed=fixed,
+        stored=stored,
     )
+
+
+def batching(training: TrainingConfig) -> tuple[bool, int]:
+    """What of a training decides its batches."""
+    return training.reshuffle, training.batch_size
+
+
+def rebatch(data: TrainingData, training: TrainingConfig) -> TrainingData:
+    """The same rows in batches of another size, or fixed where they were reshuffled, or not.
+
+    Equal to what `load_training_data` gives for that training. Fixed batches are held in memory.
+    """
+    fixed = None
+    if not training.reshuffle:
+        order = _permutation(np.random.default_rng(data.batch_seed), len(data.train))
+        fixed = tuple(
+            deduplicate(_take(data.train, order[start : start + training.batch_size]))
+            for start in range(0, len(order), training.batch_size)
+        )
+    return replace(data, batch_size=training.batch_size, fixed=fixed, stored=None)

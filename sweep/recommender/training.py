@@ -119,6 +119,7 @@ class Trainer:
         seed: int,
         training: TrainingConfig | None = None,
         halving: Halving | None = None,
+        seconds: float = math.inf,
     ) -> TrialResult:
         """Train from the initial state that the seed gives, and measure after every epoch.
 
@@ -128,10 +129,22 @@ class Trainer:
             training: another number of epochs, learning rate or schedule; nothing else of it is
                 read, see `compiled`.
             halving: stops the trial early if its curve is not worth finishing.
+            seconds: the longest that it may take; looked at before every batch.
 
         Raises:
-            TrainingError: a loss or a metric is not a finite number; training stops there.
+            TrainingError: a loss or a metric is not a finite number, or the time is over; training
+                stops there.
         """
+        deadline = self._clock() + seconds if math.isfinite(seconds) else math.inf
+
+        def step(batch: Batch) -> TaskLosses:
+            if math.isfinite(deadline) and self._clock() > deadline:
+                raise TrainingError(
+                    f"did not end within {seconds:g} s (execution.trial_seconds), and was stopped "
+                    f"in epoch {number}"
+                )
+            return self.step(tensors, _tensors(batch))
+
         initialize(self.model, seed)
         for slot, fresh in zip(self._optimizer.variables, self._fresh_slots, strict=True):
             slot.assign(fresh)
@@ -146,9 +159,7 @@ class Trainer:
         for number in range(1, training.epochs + 1):
             started = self._clock()
             self._optimizer.learning_rate.assign(learning_rate(training, number))
-            losses = [
-                self.step(tensors, _tensors(batch)) for batch in self._data.epoch(seed, number)
-            ]
+            losses = [step(batch) for batch in self._data.epoch(seed, number)]
             rating, retrieval = (_mean(values) for values in zip(*losses, strict=True))
             trained = self._clock()
             _require_finite(number, {"rating loss": rating, "retrieval loss": retrieval})

@@ -1,4 +1,9 @@
-"""Where trials train: anything that turns a `TrialSpec` into a future result."""
+"""Where trials train: anything that turns a `TrialSpec` into a future result.
+
+In the coordinator's own process (`InProcessExecutor`, here), or in a pool of workers
+(`sweep.search.workers`) that are processes of this machine (`sweep.search.processes`) or Ray actors
+(`sweep.search.cluster`).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +20,21 @@ from sweep.results import LossWeights, TrialResult
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """All that an executor needs to know to train one trial."""
+    """All that an executor needs to know to train one trial.
+
+    `seconds` is the longest that it may train; None is without end.
+    """
 
     number: int
     weights: LossWeights
     seed: int
     settings: Mapping[str, Setting] = field(default_factory=dict)
     halving: Halving | None = None
+    seconds: float | None = None
+
+
+Train = Callable[[TrialSpec], TrialResult]
+"""Trains one trial, or raises `TrainingError` if it fails by itself."""
 
 
 class StopSignal(Protocol):
@@ -39,14 +52,19 @@ class Executor(Protocol):
     other exception ends the study.
     """
 
-    slots: int
-    """How many trials it can train at the same time, at least 1."""
+    @property
+    def slots(self) -> int:
+        """How many trials it can train at the same time, at least 1; more wait for their turn.
+
+        It may change from trial to trial, as workers come and go.
+        """
+        ...
 
     def prepare(self) -> None:
-        """Get ready to train: called once, before the first trial, and only if there will be one.
+        """Get ready to train: called before the first trial, and only if there will be one.
 
         What takes long at the start belongs here, since no trial's time counts it, and an error or
-        Ctrl-C leaves no failed trial behind.
+        Ctrl-C leaves no failed trial behind. A second call does nothing.
         """
         ...
 
@@ -55,7 +73,7 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what was held; nothing is submitted afterwards."""
+        """Let go of what was held, at once; nothing is submitted afterwards."""
         ...
 
     def __enter__(self) -> Self:
@@ -71,15 +89,14 @@ class Executor(Protocol):
 
 
 class InProcessExecutor(Executor):
-    """Trains at once, in the thread that submits; the future is done when `submit` returns."""
+    """Trains at once, in the thread that submits; the future is done when `submit` returns.
+
+    That a trial takes too long only its own training can see; see `Trainer.train`.
+    """
 
     slots = 1
 
-    def __init__(
-        self,
-        train: Callable[[TrialSpec], TrialResult],
-        prepare: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, train: Train, prepare: Callable[[], object] = lambda: None) -> None:
         """Takes the function to train with.
 
         Another, called once before, may load what that one needs; what it returns is not used.

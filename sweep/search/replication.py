@@ -109,7 +109,13 @@ def train_replicates(
         while plan and len(running) < executor.slots and may_begin():
             trial, seed = plan.popleft()
             assert trial.weights is not None
-            spec = TrialSpec(trial.number, trial.weights, seed, trial.settings)
+            spec = TrialSpec(
+                trial.number,
+                trial.weights,
+                seed,
+                trial.settings,
+                seconds=record.config.execution.trial_seconds,
+            )
             running[executor.submit(spec)] = trial.number, seed
         if not running:
             why = "for the next launch" if stopped() else "out: the study's minutes are over"

@@ -49,7 +49,7 @@ def check_sampler(config: SamplerConfig, space: SearchSpaceConfig) -> None:
 
 
 def build_sampler(
-    config: SamplerConfig, space: SearchSpaceConfig, seed: int, asked: int, slots: int
+    config: SamplerConfig, space: SearchSpaceConfig, seed: int, asked: int, together: int
 ) -> samplers.BaseSampler:
     """The sampler of one launch.
 
@@ -58,7 +58,7 @@ def build_sampler(
         space: the search space.
         seed: `seeds.sampler`.
         asked: how many trials the study already has, in any state.
-        slots: how many trials train at the same time.
+        together: how many trials are asked for before the first of them is told.
 
     Raises:
         ConfigError: it needs a package that is not installed.
@@ -77,7 +77,7 @@ def build_sampler(
                 return samplers.TPESampler(
                     n_startup_trials=startup,
                     multivariate=True,
-                    constant_liar=slots > 1,
+                    constant_liar=together > 1,
                     seed=fresh,
                 )
             case "gp":

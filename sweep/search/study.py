@@ -16,7 +16,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -64,9 +64,6 @@ from sweep.search.storage import (
     stored_point,
     write_baselines,
 )
-
-FAILURES_IN_A_ROW: Final = 5
-"""After so many, it is not the weights: the study stops."""
 
 STOPPED: Final = "coordinator stopped"
 INTERRUPTED: Final = "interrupted"
@@ -159,7 +156,8 @@ def run_study(
         ConfigError: the sampler needs a package that is not installed.
         StorageError: the store fails, holds a foreign study of that name, or another launch of the
             study is at work.
-        TrainingError: five trials in a row have failed.
+        TrainingError: `execution.failures_in_a_row` trials in a row have failed.
+        WorkerError: no worker can be had.
     """
     check_sampler(config.sampler, config.search_space)
     with _quiet(), storage_errors(storage), single_writer(storage, config.name):
@@ -289,7 +287,7 @@ def _check_comparable(
 
 def _comparable(config: StudyConfig, dataset: DatasetSummary) -> dict[str, object]:
     """What must stay the same for trials to compare, by dotted key."""
-    document = config.model_dump(mode="json", exclude={"budget", "sampler", "pruner"})
+    document = config.model_dump(mode="json", exclude={"budget", "sampler", "pruner", "execution"})
     del document["seeds"]["sampler"]
     space = document["search_space"]
     for span in (*space.values(), *space["variables"].values()):
@@ -403,7 +401,7 @@ class _Coordinator:
                 config.search_space,
                 config.seeds.sampler,
                 asked=len(trials),
-                slots=executor.slots,
+                together=config.sampler.batch or executor.slots,
             ),
         )
         self._plan = _plan(config, trials)
@@ -417,7 +415,12 @@ class _Coordinator:
         ideal = minimised(record.ideal_point, config.objectives)
         self._box = float(np.prod(minimised(record.reference_point, config.objectives) - ideal))
         self._hypervolumes: list[float] = []  # normalised, after each trial that is done
-        self._results = [trial.result for trial in record.trials if trial.result]
+        # Only the pruner looks back at curves; without it, memory need not grow with the trials.
+        self._results: list[TrialResult] | None = (
+            [trial.result for trial in record.trials if trial.result]
+            if config.pruner.name != "none"
+            else None
+        )
         self._durations: deque[float] = deque(maxlen=25)
         self._spent: float = sum(
             t.user_attrs.get("seconds", {}).get("budget", 0) for t in trials
@@ -443,19 +446,23 @@ class _Coordinator:
 
     def run(self, stop: StopSignal | None) -> Ending:
         """Do the search: trials until something ends it."""
+        batch = self._config.sampler.batch
         if self._ending(stop) is None:
             self._executor.prepare()
         self._report()
         try:
             while True:
-                while (ending := self._ending(stop)) is None and (
-                    len(self._futures) < self._executor.slots
-                ):
-                    self._start()
+                if not (batch and self._futures):  # a batch is over before the next begins
+                    while (ending := self._ending(stop)) is None and (
+                        len(self._futures) < (batch or self._executor.slots)
+                    ):
+                        self._start()
                 if not self._futures:
                     assert ending is not None
                     return ending
-                finished, _ = wait(self._futures, return_when=FIRST_COMPLETED)
+                finished, _ = wait(
+                    self._futures, return_when=ALL_COMPLETED if batch else FIRST_COMPLETED
+                )
                 for future in sorted(finished, key=self._futures.__getitem__):
                     self._finish(future)
                     self._report()
@@ -521,8 +528,9 @@ class _Coordinator:
             self._config.seeds.model,
             asked.point.settings,
             None
-            if is_reference
+            if is_reference or self._results is None
             else halving(self._config.pruner, self._config.objectives, self._results),
+            self._config.execution.trial_seconds,
         )
         self._futures[self._executor.submit(spec)] = number
 
@@ -575,16 +583,18 @@ class _Coordinator:
         del self._asked[asked.trial.number]
         self._durations.append(self._clock() - asked.began)
         self._failures_in_a_row = 0
-        self._results.append(result)
+        if self._results is not None:
+            self._results.append(result)
         self._count(None if result.pruned else values)
 
     def _count_failure(self, asked: _Asked, reason: str) -> None:
         self._fail(asked, reason, retry=False)
         self._failed += 1
         self._failures_in_a_row += 1
-        if self._failures_in_a_row == FAILURES_IN_A_ROW:
+        most = self._config.execution.failures_in_a_row
+        if self._failures_in_a_row >= most:
             raise TrainingError(
-                f"study {self._config.name!r}: {FAILURES_IN_A_ROW} trials in a row have failed, "
+                f"study {self._config.name!r}: {most} trials in a row have failed, "
                 f"the last (trial {asked.trial.number}, rating_weight "
                 f"{asked.point.weights.rating_weight:g}, retrieval_weight "
                 f"{asked.point.weights.retrieval_weight:g}) because {reason}; lower "

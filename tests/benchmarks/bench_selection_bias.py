@@ -80,7 +80,8 @@ def measure(split: int, truth: int) -> dict[tuple[str, ...], float]:
         ("validation", "search", trial.replicates),
         ("test", "final", final.replicates),
     ):
-        trainers = pipeline.Trainers(config, cache_directory(), lambda _: None, stage)
+        _, data = pipeline.prepare(config, cache_directory(), lambda _: None, stage)
+        trainers = pipeline.Trainers(config, data, lambda _: None)
         first = config.seeds.model + FRESH
         fresh = [trainers.replicate(trial, first + i).metrics for i in range(truth)]
         for metric in METRICS:

@@ -320,3 +320,13 @@ def test_a_hopeless_trial_stops_at_the_rung_and_never_after_the_last_epoch(make_
         result = trainer.train(WEIGHTS, 3, halving=halving)
         assert (len(result.history), result.pruned) == (rung, pruned)
         assert result.metrics == result.history[-1].metrics
+
+
+def test_a_trial_whose_time_is_over_is_stopped_and_says_where(make_config, data):
+    ticks = itertools.count()
+    trainer = Trainer(make_config(epochs=3), data, clock=lambda: next(ticks))
+    assert data.fixed is not None
+    first_epoch = 1 + len(data.fixed) + 2  # its start, its batches, the ends of both its halves
+    with pytest.raises(TrainingError, match=r"did not end within \d+ s .* stopped in epoch 2"):
+        trainer.train(WEIGHTS, 0, seconds=first_epoch + 1)
+    assert len(trainer.train(WEIGHTS, 0).history) == 3

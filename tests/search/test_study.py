@@ -591,13 +591,14 @@ def test_progress_counts_no_trial_that_the_grid_does_not_have(
 class ThreadExecutor(Executor):
     """Trains in threads, to see that the coordinator does not count on one trial at a time."""
 
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
+    slots = 3
+
+    def __init__(self) -> None:
         self.most = 0
         self._running = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(slots + 3)
-        self._together = threading.Barrier(slots, timeout=20)
+        self._pool = ThreadPoolExecutor(self.slots + 3)
+        self._together = threading.Barrier(self.slots, timeout=20)
 
     def prepare(self) -> None:
         assert not self._together.n_waiting
@@ -625,7 +626,7 @@ class ThreadExecutor(Executor):
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc", "grid"])
 def test_as_many_trials_run_at_once_as_the_executor_has_slots(tmp_path: Path, sampler: str) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/s.db")
-    with ThreadExecutor(slots=3) as executor:
+    with ThreadExecutor() as executor:
         record = run_study(small_study(15, sampler=sampler), storage, executor, MOVIELENS_100K)
         assert executor.most == 3
     assert len(record.complete) == 15

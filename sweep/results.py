@@ -142,7 +142,8 @@ class TrialResult:
 class Replicate:
     """One more training of the same model, from another seed: every metric by name.
 
-    `seconds` is the wall-clock time that it took.
+    `seconds` is how much of the study's time it took, by the wall clock: where several train beside
+    each other, what went by since the one before ended.
     """
 
     seed: int

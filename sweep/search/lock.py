@@ -45,13 +45,18 @@ def exclusive(path: Path, what: str, advice: str, patience: float = 0.0) -> Iter
         ) from None
     try:
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        who = f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
+        who = f"{this_process()} since {since}".encode()
         os.pwrite(descriptor, who, 0)
         os.truncate(descriptor, len(who))
         yield
     finally:
         path.unlink(missing_ok=True)  # before the lock is dropped: then it is still ours
         os.close(descriptor)
+
+
+def this_process() -> str:
+    """What a message calls this process, on whichever machine it is read."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _take(path: Path) -> int | None:

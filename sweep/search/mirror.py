@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, ParamSpec, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.config import SearchSpaceConfig
 from sweep.errors import StorageError
+from sweep.search.patience import OneAttempt, Patience, can_be_lost
 from sweep.search.space import contains, distributions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MARK: Final = "sweep:launch"
+"""The system attribute that says which launch has made a trial, on stores that may be away."""
 
 
 class MirroredStorage(InMemoryStorage):
@@ -31,6 +39,11 @@ class MirroredStorage(InMemoryStorage):
     trial, and the launch ends there.
 
     Trial ids are the numbers of the trials. User attributes are not kept in memory.
+
+    A store that is away is waited for, with `patience`. A call whose answer was lost is made again;
+    attributes and parameters are written twice without harm, and what would be harmed looks first
+    whether it has been done: a trial that the store has made is adopted, known by the mark of this
+    launch, and a state that is set is not set again.
     """
 
     def __init__(
@@ -39,6 +52,7 @@ class MirroredStorage(InMemoryStorage):
         name: str,
         trials: Sequence[FrozenTrial],
         space: SearchSpaceConfig,
+        patience: Patience | None = None,
     ) -> None:
         """Copies the study.
 
@@ -47,14 +61,19 @@ class MirroredStorage(InMemoryStorage):
             name: of the study.
             trials: all that it has, in order of their numbers.
             space: today's search space.
+            patience: with a store that does not answer; without it, that is an error at once.
         """
         super().__init__()
         self._store = store
         self._name = name
         self._space = space
-        self._stored_study = store.get_study_id_from_name(name)
+        self._call = _at_once if patience is None else patience.call
+        self._mark = uuid.uuid4().hex if patience is not None and can_be_lost(store) else None
+        self._once = OneAttempt(store) if self._mark else _at_once
+        self._stored_study = self._call(store.get_study_id_from_name, name)
         self._stored_trials: list[int] = []
-        study = super().create_new_study(store.get_study_directions(self._stored_study), name)
+        directions = self._call(store.get_study_directions, self._stored_study)
+        study = super().create_new_study(directions, name)
         seen = set()
         for frozen in trials:
             self._stored_trials.append(frozen._trial_id)
@@ -62,7 +81,8 @@ class MirroredStorage(InMemoryStorage):
             super().create_new_trial(study, copied)
             if copied.state == TrialState.COMPLETE:
                 seen.add(frozen.number)
-        for key, value in store.get_study_system_attrs(self._stored_study).items():
+        attributes = self._call(store.get_study_system_attrs, self._stored_study)
+        for key, value in attributes.items():
             if ":parent:" in key:  # the parents of a generation, by id
                 parents = [trial for trial in value if trial in seen]
                 value = parents if len(parents) >= 2 else []
@@ -80,20 +100,80 @@ class MirroredStorage(InMemoryStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See `BaseStorage.create_new_trial`."""
-        stored = self._store.create_new_trial(self._stored_study, template_trial)
-        number = self._store.get_trial_number_from_id(stored)
-        if number != len(self._stored_trials):
-            attributes = {"reason": "another launch was at work on the study", "retry": True}
-            for key, value in attributes.items():
-                self._store.set_trial_user_attr(stored, key, value)
-            self._store.set_trial_state_values(stored, TrialState.FAIL)
+        known, asked, again = len(self._stored_trials), self._marked(template_trial), False
+
+        def create() -> int:
+            nonlocal again
+            made = self._unknown() if again else []
+            again = True
+            if made:
+                return made[-1]
+            return self._once(self._store.create_new_trial, self._stored_study, asked)
+
+        stored = self._call(create)
+        number = self._call(self._store.get_trial_number_from_id, stored)
+        made = [stored] if number == known else self._call(self._unknown)
+        if stored not in made:
+            reason = "another launch was at work on the study"
+            self._discard(stored, {"reason": reason, "retry": True})
             raise StorageError(
-                f"study {self._name!r} has {number} trials, this launch knows "
-                f"{len(self._stored_trials)}: another launch, or another program, is at work on "
-                "it; see that one alone is, then launch again to go on"
+                f"study {self._name!r} has {number} trials, this launch knows {known}: another "
+                "launch, or another program, is at work on it; see that one alone is, then launch "
+                "again to go on"
             )
-        self._stored_trials.append(stored)
-        return super().create_new_trial(study_id, template_trial)
+        trial = -1
+        # Of several, a server was slow with one that was given up, or a proxy tried again itself.
+        for one in made:
+            if one != stored:
+                reason = "made twice, since the store did not answer"
+                self._discard(one, {"reason": reason, "reference": None})
+            self._stored_trials.append(one)
+            template = template_trial if one == stored else create_trial(state=TrialState.FAIL)
+            copied = super().create_new_trial(study_id, template)
+            trial = copied if one == stored else trial
+        return trial
+
+    def _marked(self, template: FrozenTrial | None) -> FrozenTrial | None:
+        if self._mark is None:
+            return template
+        marked = create_trial(state=TrialState.RUNNING) if template is None else copy.copy(template)
+        marked.system_attrs = {**marked.system_attrs, MARK: self._mark}
+        return marked
+
+    def _unknown(self) -> list[int]:
+        """Ids of the trials that this launch has made in the store without knowing; else none."""
+        made: list[int] = []
+        while self._mark is not None:
+            number = len(self._stored_trials) + len(made)
+            try:
+                stored = self._store.get_trial_id_from_study_id_trial_number(
+                    self._stored_study, number
+                )
+            except KeyError:
+                break
+            if self._store.get_trial(stored).system_attrs.get(MARK) != self._mark:
+                return []
+            made.append(stored)
+        return made
+
+    def _discard(self, stored: int, attributes: Mapping[str, Any]) -> None:
+        for key, value in attributes.items():
+            self._call(self._store.set_trial_user_attr, stored, key, value)
+        self._set_state(stored, TrialState.FAIL, None)
+
+    def _set_state(self, stored: int, state: TrialState, values: Sequence[float] | None) -> bool:
+        again = False
+
+        def write() -> bool:
+            nonlocal again
+            if again:
+                there = self._store.get_trial(stored)
+                if there.state == state and (values is None or there.values == list(values)):
+                    return True
+            again = True
+            return self._store.set_trial_state_values(stored, state, values)
+
+        return self._call(write)
 
     def set_trial_param(
         self,
@@ -104,15 +184,16 @@ class MirroredStorage(InMemoryStorage):
     ) -> None:
         """See `BaseStorage.set_trial_param`."""
         stored = self._stored_trials[trial_id]
-        self._store.set_trial_param(stored, param_name, param_value_internal, distribution)
+        self._call(
+            self._store.set_trial_param, stored, param_name, param_value_internal, distribution
+        )
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """See `BaseStorage.set_trial_state_values`."""
-        stored = self._stored_trials[trial_id]
-        if not self._store.set_trial_state_values(stored, state, values):
+        if not self._set_state(self._stored_trials[trial_id], state, values):
             return False
         if (
             state == TrialState.COMPLETE
@@ -123,14 +204,18 @@ class MirroredStorage(InMemoryStorage):
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage.set_trial_user_attr`."""
-        self._store.set_trial_user_attr(self._stored_trials[trial_id], key, value)
+        self._call(self._store.set_trial_user_attr, self._stored_trials[trial_id], key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage.set_trial_system_attr`."""
-        self._store.set_trial_system_attr(self._stored_trials[trial_id], key, value)
+        self._call(self._store.set_trial_system_attr, self._stored_trials[trial_id], key, value)
         super().set_trial_system_attr(trial_id, key, value)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """See `BaseStorage.set_study_system_attr`."""
-        self._store.set_study_system_attr(self._stored_study, key, value)
+        self._call(self._store.set_study_system_attr, self._stored_study, key, value)
         super().set_study_system_attr(study_id, key, value)
+
+
+def _at_once(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return function(*args, **kwargs)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from contextlib import suppress
 
 import numpy as np
-from optuna.storages import BaseStorage
 
 from sweep.errors import TrainingError
 from sweep.front.pareto import non_dominated_rank, objective_values
 from sweep.results import Replicate, StudyRecord, Trial, TrialResult
 from sweep.search.executors import Executor, StopSignal, TrialSpec
+from sweep.search.held import HeldStudy, store_failures
+from sweep.search.spill import SpilledReplicate
 from sweep.search.storage import write_replicates
 
 MOST = 8
@@ -65,13 +67,13 @@ def replication_plan(record: StudyRecord) -> Iterator[tuple[Trial, int]]:
 
 def train_replicates(
     record: StudyRecord,
-    storage: BaseStorage,
+    held: HeldStudy,
     executor: Executor,
     *,
     seconds: float,
     on_progress: Callable[[int, int, float], None],
-    say: Callable[[str], None],
     stop: StopSignal | None,
+    clock: Callable[[], float],
 ) -> None:
     """Train what the plan still asks for; each replicate is stored as it ends.
 
@@ -80,12 +82,12 @@ def train_replicates(
 
     Args:
         record: the study as it is when its search is over.
-        storage: what `open_storage` gave.
+        held: its store.
         executor: trains.
-        seconds: of training and evaluation, after which no replicate begins.
+        seconds: by the wall clock, after which no replicate begins.
         on_progress: told how many are done, of how many, and how many seconds are left.
-        say: told in words how it begins, what fails and what is left.
         stop: once it is set no replicate begins, and what runs is finished.
+        clock: seconds.
     """
     plan = deque(replication_plan(record))
     if not plan:
@@ -94,17 +96,36 @@ def train_replicates(
     running: dict[Future[TrialResult], tuple[int, int]] = {}
     durations: list[float] = []
     total = len(plan)
+    spent, spent_until = 0.0, clock()
 
     def stopped() -> bool:
         return stop is not None and stop.is_set()
 
     def may_begin() -> bool:
-        return not stopped() and sum(durations) < seconds
+        return not stopped() and spent + (clock() - spent_until if running else 0.0) < seconds
+
+    def ended(future: Future[TrialResult]) -> SpilledReplicate:
+        """What a training gave; counts the time since another ended as the study's."""
+        nonlocal spent, spent_until
+        result = future.result()
+        durations.append(result.training_seconds + result.evaluation_seconds)
+        now = clock()
+        went_by, spent_until = now - spent_until, now
+        spent += went_by
+        number, seed = running[future]
+        return SpilledReplicate(number, Replicate(seed, result.metrics, went_by))
+
+    def at_hand(unrecorded: SpilledReplicate) -> Iterator[SpilledReplicate]:
+        yield unrecorded
+        for future in as_completed(running):
+            with suppress(Exception):  # then it is trained again
+                yield ended(future)
 
     if may_begin():
         trials = len({trial.number for trial, _ in plan})
-        say(f"Training {trials} trials again with fresh seeds: {total} replicates")
+        held.say(f"Training {trials} trials again with fresh seeds: {total} replicates")
         executor.prepare()
+    spent_until = clock()
     while plan or running:
         while plan and len(running) < executor.slots and may_begin():
             trial, seed = plan.popleft()
@@ -119,18 +140,25 @@ def train_replicates(
             running[executor.submit(spec)] = trial.number, seed
         if not running:
             why = "for the next launch" if stopped() else "out: the study's minutes are over"
-            say(f"{len(plan)} replicates are left {why}")
+            held.say(f"{len(plan)} replicates are left {why}")
             return
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            number, seed = running.pop(future)
+        done = wait(running, return_when=FIRST_COMPLETED).done
+        for future in sorted(done, key=running.__getitem__):
+            number, seed = running[future]
             try:
-                result = future.result()
+                one = ended(future)
             except TrainingError as error:
-                say(f"Trial {number} with seed {seed} failed, one replicate less: {error}")
+                held.say(f"Trial {number} with seed {seed} failed, one replicate less: {error}")
                 continue
-            durations.append(result.training_seconds + result.evaluation_seconds)
-            stored[number] = (*stored[number], Replicate(seed, result.metrics, durations[-1]))
-            write_replicates(storage, record.name, number, stored[number])
+            finally:
+                del running[future]
+            replicates = sorted((*stored[number], one.replicate), key=lambda each: each.seed)
+            stored[number] = tuple(replicates)
+            try:
+                held.call(write_replicates, held.storage, record.name, number, stored[number])
+            except store_failures():
+                held.keep(at_hand(one))
+                raise
         left = len(plan) + len(running)
         pace = statistics.median(durations or [0.0]) / executor.slots
         on_progress(total - left, total, left * pace)

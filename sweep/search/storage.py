@@ -28,26 +28,39 @@ no such limit.
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
+from urllib.parse import SplitResult, urlsplit
 
 import sqlalchemy
 from optuna.exceptions import (
     DuplicatedStudyError,
+    ExperimentalWarning,
     StorageInternalError,
     UpdateFinishedTrialError,
 )
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import (
+    BaseStorage,
+    GrpcStorageProxy,
+    InMemoryStorage,
+    JournalStorage,
+    RDBStorage,
+)
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from sweep.config import SearchSpaceConfig, StudyConfig, check_study
 from sweep.errors import ConfigError, StorageError, StudyNotFoundError
@@ -64,7 +77,8 @@ from sweep.results import (
     TrialResult,
     TrialState,
 )
-from sweep.search.lock import exclusive
+from sweep.search.lease import hold_lease
+from sweep.search.lock import exclusive, this_process
 from sweep.search.space import from_parameters
 
 DEFAULT_URL: Final = "sqlite:///sweep.db"
@@ -75,13 +89,35 @@ SCHEMA_VERSION: Final = 2
 # What SQLAlchemy imports for a dialect → what pip calls it.
 _DRIVERS: Final = {
     "psycopg2": "psycopg2-binary",
-    "psycopg": "psycopg[binary]",
+    "psycopg": "sweep[postgres]",
     "MySQLdb": "mysqlclient",
+    "mysqldb": "mysqlclient",
     "pymysql": "PyMySQL",
 }
 _DIALECTS: Final = ("sqlite", "postgresql", "mysql")
-_ALLOWED: Final = "allowed: sqlite:///FILE, postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME"
+_ALLOWED: Final = (
+    "allowed: sqlite:///FILE, postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME, "
+    "journal:///FILE, grpc://HOST:PORT"
+)
 _BUSY_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 10
+# Without these a server that is gone, cable and all, would be waited for for hours: TCP tries to
+# send for 15 minutes, and never asks on its own. What libpq calls them; `tcp_user_timeout` is in
+# milliseconds.
+_POSTGRESQL_OPTIONS: Final[Mapping[str, Any]] = {
+    "connect_timeout": _CONNECT_SECONDS,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+_CONNECT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "psycopg": _POSTGRESQL_OPTIONS,
+    "psycopg2": _POSTGRESQL_OPTIONS,
+    "mysqldb": {"connect_timeout": _CONNECT_SECONDS},
+    "pymysql": {"connect_timeout": _CONNECT_SECONDS},
+}
 _STATES: Final[Mapping[OptunaState, TrialState]] = {
     OptunaState.COMPLETE: "complete",
     OptunaState.FAIL: "failed",
@@ -115,14 +151,17 @@ def storage_url(option: str | None, environ: Mapping[str, str]) -> str:
     return option or environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_URL
 
 
-def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
+def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
     """Open a store of studies.
 
-    An SQLite store is one file, on a local disk; for a network disk, or for writers on several
-    machines, take a database server.
+    An SQLite store is one file, on a local disk. For writers on several machines take a database
+    server, best PostgreSQL, or Optuna's gRPC proxy in front of one; for a network disk, Optuna's
+    journal file. On a server, connections are pooled, and each is tried before it is used.
 
     Args:
-        url: an SQLAlchemy URL of an SQLite, PostgreSQL or MySQL database.
+        url: an SQLAlchemy URL of an SQLite, PostgreSQL or MySQL database; `journal:///FILE`, with
+            four slashes for an absolute path; or `grpc://HOST:PORT`. PostgreSQL is spoken to by
+            psycopg, or by psycopg2 where that alone is installed, unless the URL names a driver.
         must_exist: whether to refuse a store that is not there yet, as all that only reads does.
             Nothing is created or changed then.
 
@@ -130,39 +169,187 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
         StorageError: the URL is wrong, or nothing can be stored or read there. Passwords in the
             URL are masked in the message.
     """
-    parsed = _parse(url)
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if parsed.get_backend_name() == "sqlite":
+    if "://" not in url:
+        raise StorageError(
+            f"storage {_masked(url)!r}: not a URL; {_ALLOWED}; for a file write "
+            f"sqlite:///{_masked(url)}"
+        )
+    match url.partition("://")[0]:
+        case "journal":
+            return _open_journal(url, must_exist)
+        case "grpc":
+            return _open_grpc(url)
+    return _open_database(_parse(url), url, must_exist)
+
+
+def _open_database(parsed: sqlalchemy.URL, url: str, must_exist: bool) -> RDBStorage:
+    where, is_sqlite = _masked(url), parsed.get_backend_name() == "sqlite"
+    if is_sqlite:
         _check_sqlite_file(parsed.database, url, must_exist)
-        options = {"connect_args": {"timeout": _BUSY_SECONDS}}
+        options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}}
+    else:
+        asked = _CONNECT_OPTIONS.get(parsed.get_dialect().driver, {})
+        # What the URL says wins.
+        connect = {key: value for key, value in asked.items() if key not in parsed.query}
+        options = {"pool_pre_ping": True, "connect_args": connect}
     with storage_errors(url), ExitStack() as stack:
-        if parsed.get_backend_name() == "sqlite" and not must_exist:
+        if is_sqlite and not must_exist:
             # Two launches at once must not both create the tables.
             stack.enter_context(_moment_alone(parsed))
         tables = _tables(parsed, url, options)
         is_store = {"studies", "trials"} <= tables
         if must_exist and not is_store:
-            raise StorageError(f"{_masked(url)}: holds no studies; launch a study there first")
-        if parsed.get_backend_name() == "sqlite" and tables and not is_store:
+            raise StorageError(f"{where}: holds no studies; launch a study there first")
+        if is_sqlite and tables and not is_store:
             raise StorageError(
-                f"{_masked(url)}: is another program's database, with the tables "
+                f"{where}: is another program's database, with the tables "
                 f"{', '.join(sorted(tables)[:3])}; allowed: a new file, or a store of Optuna "
                 "studies; name another file"
             )
         try:
             # Optuna formats the URL as a template, so braces must be doubled.
-            template = url.replace("{", "{{").replace("}", "}}")
-            return RDBStorage(template, engine_kwargs=options, skip_table_creation=must_exist)
+            full = url if is_sqlite else parsed.render_as_string(hide_password=False)
+            template = full.replace("{", "{{").replace("}", "}}")
+            return _create_tables(template, options, must_exist)
         except RuntimeError as error:
-            raise StorageError(f"{_masked(url)}: {error}") from None
+            raise StorageError(f"{where}: {error}") from None
+
+
+def _create_tables(template: str, options: dict[str, Any], must_exist: bool) -> RDBStorage:
+    """Optuna's storage, with its tables; launches that begin at once may all try to make them."""
+    for _ in range(3):
+        with suppress(ProgrammingError, IntegrityError):  # the other was quicker
+            return RDBStorage(template, engine_kwargs=options, skip_table_creation=must_exist)
+    return RDBStorage(template, engine_kwargs=options, skip_table_creation=must_exist)
+
+
+class _JournalFile(JournalFileBackend):
+    """Optuna's journal, on which a write that is cut short leaves no trace.
+
+    Optuna would append to the torn line that a full disk or a killed process leaves, and then the
+    journal could never be read again.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """See `BaseJournalBackend.append_logs`."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        try:
+            self._lock.acquire()
+            try:
+                with Path(self._file_path).open("r+b") as file:
+                    end = end_of_last_line(file)
+                    file.truncate(end)
+                    file.seek(end)
+                    try:
+                        file.write(lines.encode())
+                        file.flush()
+                        os.fsync(file.fileno())
+                    except OSError:
+                        os.ftruncate(file.fileno(), end)
+                        raise
+            finally:
+                self._lock.release()
+        except OSError as error:
+            raise StorageInternalError("the journal cannot be written") from error
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """See `BaseJournalBackend.read_logs`."""
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as error:
+            raise StorageInternalError("malformed: a line of the journal is no JSON") from error
+        except OSError as error:
+            raise StorageInternalError("the journal cannot be read") from error
+
+
+def end_of_last_line(file: BinaryIO) -> int:
+    """Where the last whole line of a file ends, in bytes."""
+    position = file.seek(0, os.SEEK_END)
+    while position:
+        start = max(position - 65536, 0)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
+    return 0
+
+
+class _JournalStore(JournalStorage):
+    """Optuna's journal storage, with the URL that it was opened by."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.url = url
+        super().__init__(_JournalFile(str(path), JournalFileSymlinkLock(str(path))))
+
+
+def _open_journal(url: str, must_exist: bool) -> BaseStorage:
+    where, name = _masked(url), url.removeprefix("journal:///")
+    if name == url or not name:
+        raise StorageError(
+            f"{where}: names no file; write journal:///sweep.log (three slashes) for a file right "
+            "here, journal:////tmp/sweep.log for an absolute path"
+        )
+    path = Path(name)
+    _check_file(path, url, must_exist)
+    if path.exists() and path.stat().st_size and not _is_journal(path):
+        raise StorageError(
+            f"{where}: is another program's file; allowed: a new file, or a journal of Optuna "
+            "studies; name another file"
+        )
+    with storage_errors(url):
+        return _JournalStore(path, url)
+
+
+def _is_journal(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            first = file.readline(2**20)
+        # Of the very first line a killed process may have written a part.
+        return not first.endswith(b"\n") or "op_code" in json.loads(first)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+class _GrpcStore(GrpcStorageProxy):
+    """Optuna's gRPC proxy, with the URL that it was opened by."""
+
+    def __init__(self, host: str, port: int, url: str) -> None:
+        self.url = url
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(host=host, port=port)
+
+
+def _open_grpc(url: str) -> BaseStorage:
+    where = _masked(url)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None or parts != SplitResult("grpc", f"{host}:{port}", "", "", ""):
+        raise StorageError(f"{where}: not the address of a gRPC proxy; write grpc://HOST:PORT")
+    try:
+        storage = _GrpcStore(host, port, url)
+        storage.wait_server_ready(timeout=_CONNECT_SECONDS)
+    except ImportError as error:
+        raise StorageError(
+            f"{where}: the driver for this store is not installed ({error}); run "
+            "pip install grpcio protobuf"
+        ) from None
+    except ConnectionError:
+        raise StorageError(
+            f"{where}: does not answer; see that optuna.storages.run_grpc_proxy_server runs "
+            "there, and that this machine may reach it"
+        ) from None
+    with storage_errors(url):
+        storage.get_all_studies()
+    return storage
 
 
 def _parse(url: str) -> sqlalchemy.URL:
     where = f"storage {_masked(url)!r}"
-    if "://" not in url:
-        raise StorageError(
-            f"{where}: not a URL; {_ALLOWED}; for a file write sqlite:///{_masked(url)}"
-        )
     try:
         parsed = sqlalchemy.make_url(url)
         backend = parsed.get_backend_name()
@@ -170,6 +357,12 @@ def _parse(url: str) -> sqlalchemy.URL:
         raise StorageError(f"{where}: not a database URL; {_ALLOWED}") from None
     if backend not in _DIALECTS:
         raise StorageError(f"{where}: unknown kind of database {backend!r}; {_ALLOWED}")
+    if "@" in (parsed.host or ""):  # the host would be shown, with the end of the password in it
+        raise StorageError(f"{where}: an @ within the user's name or password is written %40")
+    if parsed.drivername == "postgresql":
+        # SQLAlchemy's own choice depends on its version.
+        older = not _installed("psycopg") and _installed("psycopg2")
+        parsed = parsed.set(drivername=f"postgresql+{'psycopg2' if older else 'psycopg'}")
     try:
         parsed.get_dialect()
     except ArgumentError:
@@ -180,19 +373,30 @@ def _parse(url: str) -> sqlalchemy.URL:
     return parsed
 
 
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # half imported, or kept from being imported
+        return False
+
+
 def _check_sqlite_file(database: str | None, url: str, must_exist: bool) -> None:
+    if not database or database == ":memory:" or database.startswith("file:"):
+        raise StorageError(
+            f"{_masked(url)}: not a file on disk, so nothing would be kept; write "
+            "sqlite:///sweep.db (three slashes) for a file right here, sqlite:////tmp/sweep.db for "
+            "an absolute path"
+        )
+    _check_file(Path(database), url, must_exist)
+
+
+def _check_file(path: Path, url: str, must_exist: bool) -> None:
     """See that the file is, or can become, a store, without creating it.
 
     The file is looked at, never opened: closing it would drop the locks that SQLite has on it in
     this process (https://sqlite.org/howtocorrupt.html, 2.2).
     """
     where = _masked(url)
-    if not database or database == ":memory:" or database.startswith("file:"):
-        raise StorageError(
-            f"{where}: not a file on disk, so nothing would be kept; write sqlite:///sweep.db "
-            "(three slashes) for a file right here, sqlite:////tmp/sweep.db for an absolute path"
-        )
-    path = Path(database)
     folder = path.absolute().parent
     try:
         if path.is_dir():
@@ -222,15 +426,44 @@ def _tables(parsed: sqlalchemy.URL, url: str, options: dict[str, Any]) -> set[st
     try:
         engine = sqlalchemy.create_engine(parsed, **options)
     except ImportError as error:
-        package = _DRIVERS.get(error.name or "", error.name)
+        module = error.name or parsed.get_dialect().driver
         raise StorageError(
             f"{_masked(url)}: the driver for this database is not installed; run "
-            f"pip install '{package}'"
+            f"pip install '{_DRIVERS.get(module, module)}'"
         ) from None
     try:
         return set(sqlalchemy.inspect(engine).get_table_names())
     finally:
         engine.dispose()
+
+
+def store_name(store: str | BaseStorage) -> str:
+    """How a message calls a store: its URL, with the password masked."""
+    return _masked(_url(store) or "the store")
+
+
+def store_identity(store: str | BaseStorage) -> str:
+    """What stays the same for a store, however its URL is written: no user, password or driver.
+
+    Files are told apart by their real paths; the same server under two names is two stores.
+    """
+    url = _url(store)
+    if url.startswith("journal:///"):
+        return f"journal:{Path(url.removeprefix('journal:///')).resolve()}"
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except ArgumentError:
+        return url  # no store that was opened has no URL, but for one in memory
+    backend = parsed.get_backend_name() if parsed.drivername != "grpc" else "grpc"
+    if backend == "sqlite":
+        return f"sqlite:{Path(str(parsed.database)).resolve()}"
+    host = parsed.host or parsed.query.get("host", "")
+    port = parsed.port or parsed.query.get("port", "")
+    return f"{backend}:{host}:{port}/{parsed.database or parsed.query.get('dbname', '')}"
+
+
+def _url(store: str | BaseStorage) -> str:
+    return store if isinstance(store, str) else str(getattr(store, "url", ""))
 
 
 def _masked(url: str) -> str:
@@ -242,7 +475,7 @@ def _masked(url: str) -> str:
 @contextmanager
 def storage_errors(store: str | BaseStorage) -> Iterator[None]:
     """Turn what a database raises into a `StorageError` that says which store, and what to do."""
-    url = store if isinstance(store, str) else str(getattr(store, "url", "the store"))
+    url = _url(store) or "the store"
     try:
         yield
     except UpdateFinishedTrialError:
@@ -255,15 +488,27 @@ def storage_errors(store: str | BaseStorage) -> Iterator[None]:
             f"{_masked(url)}: another launch has created this study at the same moment; launch a "
             "study from one place at a time"
         ) from None
-    except (SQLAlchemyError, StorageInternalError) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        text = str(cause).strip().partition("\n")[0]
+    except database_errors() as error:
+        text = first_cause(error)
         with suppress(ArgumentError, ValueError):
             password = sqlalchemy.make_url(url).password
             text = text.replace(str(password), "***") if password else text
         raise StorageError(f"{_masked(url)}: {text}; {_advice(text)}") from error
+
+
+def first_cause(error: BaseException) -> str:
+    """What went wrong at the bottom of an error, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    details = getattr(error, "details", None)  # of a gRPC call; its `str` has ten lines
+    text = str(details() if callable(details) else error)
+    return text.strip().partition("\n")[0] or type(error).__name__
+
+
+def database_errors() -> tuple[type[Exception], ...]:
+    """What the calls of a storage raise if the store behind it fails."""
+    grpc = sys.modules.get("grpc")  # need not be installed, and is slow to import
+    return (SQLAlchemyError, StorageInternalError, *((grpc.RpcError,) if grpc else ()))
 
 
 def _advice(text: str) -> str:
@@ -272,7 +517,15 @@ def _advice(text: str) -> str:
         "malformed": "the file is damaged: restore it from a copy, or name another file",
         "not a database": "name another file, or restore this one from a copy",
         "too long": "train fewer epochs, or take a database without that limit: SQLite, PostgreSQL",
-        "full": "make room, then launch again to go on",
+        "is full": "make room, then launch again to go on",
+        "No space left": "make room, then launch again to go on",
+        "authentication failed": "see to the user's name and the password in the URL",
+        "no password supplied": "see to the user's name and the password in the URL",
+        "role ": "see to the user's name in the URL",
+        "translate host name": "see to the host's name in the URL",
+        "failed to resolve host": "see to the host's name in the URL",
+        "does not exist": "create that database first, or name another one in the URL",
+        "refused": "see that the database runs on that host and port, and lets this machine in",
         "readonly": "make the file and its directory writable, or store elsewhere",
         "unable to open": "see that its directory exists and can be written",
     }
@@ -299,23 +552,49 @@ def _lock_file(url: sqlalchemy.URL, study: str = "") -> Path:
 
 
 @contextmanager
-def single_writer(storage: BaseStorage, study: str) -> Iterator[None]:
+def single_writer(
+    storage: BaseStorage,
+    study: str,
+    *,
+    lease_seconds: float = 30.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Callable[[], None]]:
     """See that one coordinator writes to a study, and make its commits to an SQLite store cheap.
 
-    In an SQLite store each study has a lock; other studies may be written at the same time. On a
-    database server there is no lock: two launches notice each other by the numbers of new trials,
-    see `MirroredStorage`.
+    In an SQLite store each study has a lock, a file that the system unlocks when its holder dies;
+    other studies may be written at the same time. It is taken before the study is looked at or
+    created. In any other store the study has a lease (`sweep.search.lease`), which is an attribute
+    of the study: so there create the study first, and look at nothing in it, and change nothing,
+    before this is entered. Of launches that create it at once the store lets one succeed, since the
+    name is unique; the others get `DuplicatedStudyError`, and find it there.
 
     A write-ahead log costs no disk flush for each commit, and readers do not block the writer. It
     outlives a killed process whole; a power cut may take the last trials, never the store. The log
     is folded back by the last writer, so that the store is one file that can be copied again.
 
+    Args:
+        storage: what `open_storage` gave.
+        study: its name.
+        lease_seconds: after which a lease that is not renewed may be taken over.
+        say: told when it is.
+
+    Yields:
+        A check to make before each change: it raises `StorageError` once another launch has taken
+        the study over. With SQLite, and in memory, that cannot happen.
+
     Raises:
         StorageError: the study is being launched already.
+        StudyNotFoundError: there is no such study, in a store that is not SQLite.
     """
     engine = getattr(storage, "engine", None)
+    if isinstance(storage, InMemoryStorage):  # nobody else can reach it
+        yield _nothing_to_check
+        return
     if engine is None or engine.dialect.name != "sqlite":
-        yield
+        with hold_lease(
+            storage, study, seconds=lease_seconds, who=this_process(), say=say
+        ) as lease:
+            yield lease.check
         return
 
     def set_up(connection: Any, _record: object) -> None:
@@ -334,7 +613,7 @@ def single_writer(storage: BaseStorage, study: str) -> Iterator[None]:
             with _moment_alone(engine.url):
                 kept = engine.connect()  # while it is open, nobody else can fold the log back
             with kept:
-                yield
+                yield _nothing_to_check
         finally:
             sqlalchemy.event.remove(engine, "connect", set_up)
             engine.dispose()
@@ -346,6 +625,10 @@ def single_writer(storage: BaseStorage, study: str) -> Iterator[None]:
                 engine.connect() as connection,
             ):
                 connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+
+
+def _nothing_to_check() -> None:
+    """The check of a study that nobody can take over."""
 
 
 def list_studies(storage: BaseStorage) -> tuple[StudySummaryLine, ...]:

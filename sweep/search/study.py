@@ -5,7 +5,9 @@ gives the same study every time, and a worker is disposable.
 
 **What is stored when.** A trial is in the store, running, before it is trained; its result is
 written before it is marked complete. A coordinator that is killed leaves running trials behind:
-the next launch marks them failed and trains their weights again, in a trial of a new number.
+the next launch marks them failed and trains their weights again, in a trial of a new number. A
+result that the store does not take goes into a file on this machine (`sweep.search.spill`), which
+the next launch reads first.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, as_completed, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -24,7 +26,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -41,6 +43,8 @@ from sweep.results import (
     references,
 )
 from sweep.search.executors import Executor, StopSignal, TrialSpec
+from sweep.search.held import HeldStudy, hold_study, store_failures
+from sweep.search.lease import ATTRIBUTE as LEASE
 from sweep.search.mirror import MirroredStorage
 from sweep.search.replication import train_replicates
 from sweep.search.sampler import build_sampler, check_sampler
@@ -52,6 +56,7 @@ from sweep.search.space import (
     to_attributes,
     to_parameters,
 )
+from sweep.search.spill import SpilledTrial, record_spill
 from sweep.search.storage import (
     header,
     is_complete,
@@ -59,7 +64,6 @@ from sweep.search.storage import (
     load_study_record,
     read_header,
     result_attributes,
-    single_writer,
     storage_errors,
     stored_point,
     write_baselines,
@@ -69,6 +73,12 @@ STOPPED: Final = "coordinator stopped"
 INTERRUPTED: Final = "interrupted"
 
 Ending = Literal["trials", "minutes", "converged", "stopped", "exhausted"]
+
+_STATES: Final = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "fail": TrialState.FAIL,
+}
 
 REPLICATES_SHARE: Final = 0.25
 """Of a study's minutes, what the search leaves for the replicates."""
@@ -160,21 +170,24 @@ def run_study(
         WorkerError: no worker can be had.
     """
     check_sampler(config.sampler, config.search_space)
-    with _quiet(), storage_errors(storage), single_writer(storage, config.name):
-        asked = config.budget.trials
-        config = _begin(config, storage, dataset)
-        _fail_leftovers(storage, config.name)
-        if not load_study_record(storage, config.name).baselines:
-            write_baselines(storage, config.name, baselines())
-        coordinator = _Coordinator(config, storage, executor, versions, on_progress, clock)
-        before = coordinator.done
-        if before:
-            say(f"Study {config.name!r} goes on: {before} trials are done")
-        ending = coordinator.run(stop)
-        say(_last_words(config, asked, before, coordinator.done, ending))
-        if ending != "stopped":
-            coordinator.replicate(stop, say)
-    return load_study_record(storage, config.name)
+    with _quiet(), storage_errors(storage):
+        _create(config, storage)
+        with hold_study(storage, config.name, config.execution, say, stop) as held:
+            asked = config.budget.trials
+            config = _begin(config, storage, dataset)
+            record_spill(held.spill, storage, config.name, say)
+            _fail_leftovers(storage, config.name)
+            if not load_study_record(storage, config.name).baselines:
+                write_baselines(storage, config.name, baselines())
+            coordinator = _Coordinator(config, held, executor, versions, on_progress, clock)
+            before = coordinator.done
+            if before:
+                say(f"Study {config.name!r} goes on: {before} trials are done")
+            ending = coordinator.run(stop)
+            say(_last_words(config, asked, before, coordinator.done, ending))
+            if ending != "stopped":
+                coordinator.replicate(stop)
+            return held.patience.call(load_study_record, storage, config.name)
 
 
 def _last_words(
@@ -220,34 +233,38 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+def _create(config: StudyConfig, storage: BaseStorage) -> None:
+    """See that there is a study of that name: without one, nobody can hold its lease."""
+    try:
+        storage.get_study_id_from_name(config.name)
+    except KeyError:
+        with suppress(DuplicatedStudyError):  # another launch was first; one of them will hold it
+            optuna.create_study(
+                storage=storage,
+                study_name=config.name,
+                directions=[objective.direction for objective in config.objectives],
+            )
+
+
 def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -> StudyConfig:
-    """Create the study, or see that it may go on.
+    """Write the header of a new study, or see that an old one may go on.
 
     Returns:
         The configuration as the store has it afterwards: the one given, with a budget of at least
         the trials that are complete.
     """
-    try:
-        study_id = storage.get_study_id_from_name(config.name)
-    except KeyError:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=config.name,
-            directions=[objective.direction for objective in config.objectives],
+    study_id = storage.get_study_id_from_name(config.name)
+    study = optuna.load_study(study_name=config.name, storage=storage)
+    attributes = storage.get_study_user_attrs(study_id)
+    # New, or killed between its creation and its header, a study is still empty.
+    unbegun = "sweep_schema" not in attributes and not study.get_trials(deepcopy=False)
+    if not (unbegun and set(attributes) <= {"config", "dataset", LEASE}):
+        _check_comparable(config, dataset, *read_header(storage, config.name))
+    elif [d.name.lower() for d in study.directions] != [o.direction for o in config.objectives]:
+        raise StorageError(
+            f"study {config.name!r} is an empty Optuna study with other objectives; "
+            "choose another name"
         )
-        study_id = storage.get_study_id_from_name(config.name)
-    else:
-        study = optuna.load_study(study_name=config.name, storage=storage)
-        attributes = storage.get_study_user_attrs(study_id)
-        # Killed between its creation and its header, a study is still empty: begin it again.
-        unbegun = "sweep_schema" not in attributes and not study.get_trials(deepcopy=False)
-        if not (unbegun and set(attributes) <= {"config", "dataset"}):
-            _check_comparable(config, dataset, *read_header(storage, config.name))
-        elif [d.name.lower() for d in study.directions] != [o.direction for o in config.objectives]:
-            raise StorageError(
-                f"study {config.name!r} is an empty Optuna study with other objectives; "
-                "choose another name"
-            )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([objective.metric for objective in config.objectives])
@@ -379,23 +396,26 @@ class _Coordinator:
     def __init__(
         self,
         config: StudyConfig,
-        storage: BaseStorage,
+        held: HeldStudy,
         executor: Executor,
         versions: Mapping[str, str],
         on_progress: Callable[[Progress], None],
         clock: Callable[[], float],
     ) -> None:
+        storage = held.storage
         study_id = storage.get_study_id_from_name(config.name)
         trials = storage.get_all_trials(study_id, deepcopy=False)
         self._config = config
-        self._storage = storage
+        self._held = held
         self._executor = executor
         self._on_progress = on_progress
         self._clock = clock
         self._versions = dict(versions)
         self._study = optuna.load_study(
             study_name=config.name,
-            storage=MirroredStorage(storage, config.name, trials, config.search_space),
+            storage=MirroredStorage(
+                storage, config.name, trials, config.search_space, held.patience
+            ),
             sampler=build_sampler(
                 config.sampler,
                 config.search_space,
@@ -436,6 +456,7 @@ class _Coordinator:
                 self._failed += 1
         self._asked: dict[int, _Asked] = {}
         self._futures: dict[Future[TrialResult], int] = {}
+        self._unrecorded: SpilledTrial | None = None  # has ended, and is being written
 
     def _count(self, values: list[float] | None) -> None:
         """Count a trial that is done; `values` are its objectives unless it was pruned."""
@@ -466,12 +487,24 @@ class _Coordinator:
                 for future in sorted(finished, key=self._futures.__getitem__):
                     self._finish(future)
                     self._report()
+        except store_failures():
+            self._held.keep(self._results_at_hand())
+            self._asked.clear()  # the next launch finds them running
+            raise
         finally:
-            # Nothing is left unless an exception, Ctrl-C included, is on its way. If the store is
-            # what failed, the next launch finds a running trial, and does the same.
+            # Nothing is left unless another exception, Ctrl-C included, is on its way.
             for asked in list(self._asked.values()):
                 with suppress(Exception):
                     self._fail(asked, INTERRUPTED, retry=True)
+
+    def _results_at_hand(self) -> Iterator[SpilledTrial]:
+        """What has ended without being stored, and what still runs, as it ends."""
+        if self._unrecorded is not None:
+            yield self._unrecorded
+        for future in as_completed(self._futures):
+            asked = self._asked[self._futures[future]]
+            with suppress(Exception):  # then its weights are trained again
+                yield self._ended(asked, future)[0]
 
     def _ending(self, stop: StopSignal | None) -> Ending | None:
         """Why no trial should begin now; None if one should."""
@@ -511,6 +544,7 @@ class _Coordinator:
         return seconds
 
     def _start(self) -> None:
+        self._held.check()
         planned, self._next = self._next, None
         if planned is not None:
             self._next = next(self._plan, None)
@@ -556,39 +590,48 @@ class _Coordinator:
     def _finish(self, future: Future[TrialResult]) -> None:
         asked = self._asked[self._futures.pop(future)]
         try:
-            result = future.result()
-            values = [float(result.metrics[o.metric]) for o in self._config.objectives]
-        except TrainingError as error:
-            self._count_failure(asked, str(error))
-            return
+            ended, result = self._ended(asked, future)
         except Exception as error:
             self._fail(asked, f"{type(error).__name__}: {error}", retry=True)
             raise
+        self._record(ended)
+        if result is None:
+            self._count_failure(asked, ended.attributes["reason"])
+            return
+        self._durations.append(self._clock() - asked.began)
+        self._failures_in_a_row = 0
+        if self._results is not None:
+            self._results.append(result)
+        self._count(None if ended.values is None else list(ended.values))
+
+    def _ended(
+        self, asked: _Asked, future: Future[TrialResult]
+    ) -> tuple[SpilledTrial, TrialResult | None]:
+        """How a trial ended, as the store is to have it; its result, unless it failed by itself.
+
+        Raises:
+            Exception: what its training raised, if that is not its own fault.
+        """
+        try:
+            result = future.result()
+        except TrainingError as error:
+            return self._failed_trial(asked, str(error)), None
+        values = [float(result.metrics[o.metric]) for o in self._config.objectives]
         wrong = [
             f"{objective.metric} is {value}, not a finite number"
             for objective, value in zip(self._config.objectives, values, strict=True)
             if not math.isfinite(value)
         ]
         if wrong:
-            self._count_failure(asked, "; ".join(wrong))
-            return
-        attributes = result_attributes(result, self._spend())
+            return self._failed_trial(asked, "; ".join(wrong)), None
+        attributes = self._common() | result_attributes(result, self._spend())
+        number = asked.trial.number
         if result.pruned:
             attributes["reason"] = f"pruned after epoch {result.history[-1].epoch}"
-        self._write(asked, attributes)
-        if result.pruned:
-            self._study.tell(asked.trial, state=TrialState.PRUNED)
-        else:
-            self._study.tell(asked.trial, values)
-        del self._asked[asked.trial.number]
-        self._durations.append(self._clock() - asked.began)
-        self._failures_in_a_row = 0
-        if self._results is not None:
-            self._results.append(result)
-        self._count(None if result.pruned else values)
+            return SpilledTrial(number, attributes, "pruned"), result
+        return SpilledTrial(number, attributes, "complete", tuple(values)), result
 
     def _count_failure(self, asked: _Asked, reason: str) -> None:
-        self._fail(asked, reason, retry=False)
         self._failed += 1
         self._failures_in_a_row += 1
         most = self._config.execution.failures_in_a_row
@@ -602,15 +645,28 @@ class _Coordinator:
             )
 
     def _fail(self, asked: _Asked, reason: str, *, retry: bool) -> None:
-        attributes = {"reason": reason, "seconds": {"budget": self._spend()}}
-        self._write(asked, attributes | ({"retry": True} if retry else {}))
-        self._study.tell(asked.trial, state=TrialState.FAIL)
-        self._asked.pop(asked.trial.number, None)
+        self._record(self._failed_trial(asked, reason, retry=retry))
 
-    def _write(self, asked: _Asked, attributes: Mapping[str, Any]) -> None:
-        common = {"seed": self._config.seeds.model, "versions": self._versions}
-        for key, value in {**common, **attributes}.items():
-            asked.trial.set_user_attr(key, value)
+    def _failed_trial(self, asked: _Asked, reason: str, *, retry: bool = False) -> SpilledTrial:
+        attributes = self._common() | {"reason": reason, "seconds": {"budget": self._spend()}}
+        if retry:
+            attributes["retry"] = True
+        return SpilledTrial(asked.trial.number, attributes, "fail")
+
+    def _common(self) -> dict[str, Any]:
+        """What is stored of every trial."""
+        return {"seed": self._config.seeds.model, "versions": self._versions}
+
+    def _record(self, ended: SpilledTrial) -> None:
+        """Write how a trial ended; its state comes last, and confirms the rest."""
+        self._unrecorded = ended
+        trial = self._asked[ended.number].trial
+        self._held.check()
+        for key, value in ended.attributes.items():
+            trial.set_user_attr(key, value)
+        self._study.tell(trial, ended.values, _STATES[ended.state])
+        del self._asked[ended.number]
+        self._unrecorded = None
 
     def _report(self) -> None:
         self._on_progress(
@@ -643,7 +699,7 @@ class _Coordinator:
             bounds.append(max(self._time_left(self._search_minutes()), 0.0))
         return min(bounds, default=None)
 
-    def replicate(self, stop: StopSignal | None, say: Callable[[str], None]) -> None:
+    def replicate(self, stop: StopSignal | None) -> None:
         """Train the contenders again; see `sweep.search.replication.train_replicates`."""
         minutes = self._config.budget.minutes
 
@@ -654,11 +710,11 @@ class _Coordinator:
             )
 
         train_replicates(
-            load_study_record(self._storage, self._config.name),
-            self._storage,
+            self._held.patience.call(load_study_record, self._held.storage, self._config.name),
+            self._held,
             self._executor,
             seconds=math.inf if minutes is None else minutes * 60 - self._spent,
             on_progress=on_progress,
-            say=say,
             stop=stop,
+            clock=self._clock,
         )

@@ -41,6 +41,7 @@ def small_study(
     sampler: str = "tpe",
     low: float = 0.01,
     high: float = 100.0,
+    batch: int | None = None,
     **tables: Any,
 ) -> StudyConfig:
     """A study without replicates, unless its budget asks for them."""
@@ -50,7 +51,13 @@ def small_study(
         "small",
         **{
             "search_space": {"rating_weight": span, "retrieval_weight": span},
-            "sampler": {"name": sampler, "startup_trials": 4, "population": 4, "points": 4},
+            "sampler": {
+                "name": sampler,
+                "startup_trials": 4,
+                "population": 4,
+                "points": 4,
+                "batch": batch,
+            },
             "budget": {"replicates": 0, **budget},
             **tables,
         },

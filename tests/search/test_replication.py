@@ -118,14 +118,29 @@ def test_a_replicate_that_fails_is_missing_and_the_others_are_there(
     assert "Trial 3 with seed 1 failed, one replicate less: diverged" in said
 
 
+class Clock:
+    """Goes on by 1.5 s with every replicate, and stands still while the search trains."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def train(self, spec: TrialSpec) -> TrialResult:
+        self.now += 1.5 if spec.seed else 0.0
+        return noisy(spec)
+
+
+SHORT = small_study(budget={"trials": 5, "minutes": 0.2, "replicates": 5})
+"""0.2 minutes are 12 s: enough for 8 replicates of 25."""
+
+
 def test_replicates_count_as_time_spent_and_end_with_the_minutes(
     memory: optuna.storages.BaseStorage,
 ) -> None:
-    # Each replicate takes 1.5 s by its own account; 0.2 minutes are 12 s, of which the search
-    # spends none here, since its clock stands still.
-    config = small_study(budget={"trials": 5, "minutes": 0.2, "replicates": 5})
-    said: list[str] = []
-    record = run(config, memory, noisy, clock=lambda: 0.0, say=said.append)
+    clock, said = Clock(), []
+    record = run(SHORT, memory, clock.train, clock=clock, say=said.append)
     assert sum(len(trial.replicates) for trial in record.trials) == 8
     assert said[-1] == "17 replicates are left out: the study's minutes are over"
 
@@ -133,11 +148,11 @@ def test_replicates_count_as_time_spent_and_end_with_the_minutes(
 def test_where_the_minutes_are_over_nothing_is_made_ready_for_replicates(
     memory: optuna.storages.BaseStorage,
 ) -> None:
-    config = small_study(budget={"trials": 5, "minutes": 0.2, "replicates": 5})
-    run(config, memory, noisy, clock=lambda: 0.0)
+    clock = Clock()
+    run(SHORT, memory, clock.train, clock=clock)
     prepared: list[str] = []
-    executor = InProcessExecutor(noisy, prepare=lambda: prepared.append("prepared"))
-    run_study(config, memory, executor, MOVIELENS_100K, clock=lambda: 0.0)
+    executor = InProcessExecutor(clock.train, prepare=lambda: prepared.append("prepared"))
+    run_study(SHORT, memory, executor, MOVIELENS_100K, clock=clock)
     assert prepared == []
 
 

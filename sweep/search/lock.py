@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -35,8 +35,7 @@ def exclusive(path: Path, what: str, advice: str, patience: float = 0.0) -> Iter
     try:
         while (descriptor := _take(path)) is None:
             if time.monotonic() >= deadline:
-                holder = path.read_text(encoding="utf-8") if path.exists() else ""
-                raise StorageError(f"{what} by {holder or 'another process'}; {advice}")
+                raise StorageError(f"{what} by {_holder(path)}; {advice}")
             time.sleep(0.02)  # the system's own wait has no end
     except OSError as error:
         raise StorageError(
@@ -57,6 +56,16 @@ def exclusive(path: Path, what: str, advice: str, patience: float = 0.0) -> Iter
 def this_process() -> str:
     """What a message calls this process, on whichever machine it is read."""
     return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _holder(path: Path) -> str:
+    """Who holds the lock; the holder writes it down a moment after it has the lock."""
+    for _ in range(25):
+        with suppress(FileNotFoundError):
+            if holder := path.read_text(encoding="utf-8"):
+                return holder
+        time.sleep(0.02)
+    return "another process"
 
 
 def _take(path: Path) -> int | None:

@@ -20,11 +20,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MARK: Final = "sweep:launch"
-"""The system attribute that says which launch has made a trial, on stores that may be away."""
+"""The system attribute that says which launch has made a trial, and as which of its own, on stores
+that may be away."""
 
 
 class MirroredStorage(InMemoryStorage):
-    """One study in memory; every change goes to the store first.
+    """One study in memory; a trial goes to the store once it is asked for, then every change does.
 
     Optuna reads its trials several times to propose one, and each time asks the database anew: more
     than 20 ms a trial with SQLite. With a single writer, memory always knows the answer.
@@ -38,7 +39,8 @@ class MirroredStorage(InMemoryStorage):
     A second writer would make memory wrong. It shows in the number that the store gives to the next
     trial, and the launch ends there.
 
-    Trial ids are the numbers of the trials. User attributes are not kept in memory.
+    Trial ids are the numbers of the trials. What is written of a trial later, its user attributes,
+    is not kept in memory.
 
     A store that is away is waited for, with `patience`. A call whose answer was lost is made again;
     attributes and parameters are written twice without harm, and what would be harmed looks first
@@ -71,9 +73,9 @@ class MirroredStorage(InMemoryStorage):
         self._mark = uuid.uuid4().hex if patience is not None and can_be_lost(store) else None
         self._once = OneAttempt(store) if self._mark else _at_once
         self._stored_study = self._call(store.get_study_id_from_name, name)
-        self._stored_trials: list[int] = []
+        self._stored_trials: list[int | None] = []  # ids there; None before it is published
         directions = self._call(store.get_study_directions, self._stored_study)
-        study = super().create_new_study(directions, name)
+        self._study = study = super().create_new_study(directions, name)
         seen = set()
         for frozen in trials:
             self._stored_trials.append(frozen._trial_id)
@@ -99,61 +101,72 @@ class MirroredStorage(InMemoryStorage):
         return trial
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """See `BaseStorage.create_new_trial`."""
-        known, asked, again = len(self._stored_trials), self._marked(template_trial), False
+        """See `BaseStorage.create_new_trial`; the store hears of it when it is published."""
+        self._stored_trials.append(None)
+        return super().create_new_trial(study_id, template_trial)
+
+    def publish(self, trial_id: int, attributes: Mapping[str, Any]) -> int:
+        """Make a trial in the store, running, with all that is known of it: one transaction.
+
+        To be called before the next trial is asked for, and before this one is trained.
+
+        Args:
+            trial_id: of this storage, the last that was asked for.
+            attributes: user attributes, beside those that it has.
+
+        Returns:
+            Its number in the store: `trial_id`, unless a trial before it was made twice there.
+
+        Raises:
+            StorageError: another launch is at work on the study.
+        """
+        asked, mark, again = copy.copy(self.get_trial(trial_id)), f"{self._mark}:{trial_id}", False
+        asked.user_attrs = {**asked.user_attrs, **attributes}
+        if self._mark is not None:
+            asked.system_attrs = {**asked.system_attrs, MARK: mark}
 
         def create() -> int:
             nonlocal again
-            made = self._unknown() if again else []
+            made = self._made_from(trial_id) if again else {}
             again = True
-            if made:
-                return made[-1]
+            if mark in made.values():
+                return next(stored for stored, its in made.items() if its == mark)
             return self._once(self._store.create_new_trial, self._stored_study, asked)
 
         stored = self._call(create)
         number = self._call(self._store.get_trial_number_from_id, stored)
-        made = [stored] if number == known else self._call(self._unknown)
+        made = {stored: mark} if number == trial_id else self._call(self._made_from, trial_id)
         if stored not in made:
             reason = "another launch was at work on the study"
             self._discard(stored, {"reason": reason, "retry": True})
             raise StorageError(
-                f"study {self._name!r} has {number} trials, this launch knows {known}: another "
+                f"study {self._name!r} has {number} trials, this launch knows {trial_id}: another "
                 "launch, or another program, is at work on it; see that one alone is, then launch "
                 "again to go on"
             )
-        trial = -1
+        self._stored_trials[trial_id] = stored
         # Of several, a server was slow with one that was given up, or a proxy tried again itself.
-        for one in made:
-            if one != stored:
-                reason = "made twice, since the store did not answer"
-                self._discard(one, {"reason": reason, "reference": None})
-            self._stored_trials.append(one)
-            template = template_trial if one == stored else create_trial(state=TrialState.FAIL)
-            copied = super().create_new_trial(study_id, template)
-            trial = copied if one == stored else trial
-        return trial
+        for twin in made.keys() - {stored}:
+            reason = "made twice, since the store did not answer"
+            self._discard(twin, {"reason": reason, "reference": None})
+            self._stored_trials.append(twin)
+            super().create_new_trial(self._study, create_trial(state=TrialState.FAIL))
+        return number
 
-    def _marked(self, template: FrozenTrial | None) -> FrozenTrial | None:
-        if self._mark is None:
-            return template
-        marked = create_trial(state=TrialState.RUNNING) if template is None else copy.copy(template)
-        marked.system_attrs = {**marked.system_attrs, MARK: self._mark}
-        return marked
-
-    def _unknown(self) -> list[int]:
-        """Ids of the trials that this launch has made in the store without knowing; else none."""
-        made: list[int] = []
+    def _made_from(self, number: int) -> dict[int, str]:
+        """Ids and marks of the trials from a number on, if all are this launch's; else none."""
+        made: dict[int, str] = {}
         while self._mark is not None:
-            number = len(self._stored_trials) + len(made)
             try:
                 stored = self._store.get_trial_id_from_study_id_trial_number(
-                    self._stored_study, number
+                    self._stored_study, number + len(made)
                 )
             except KeyError:
                 break
-            if self._store.get_trial(stored).system_attrs.get(MARK) != self._mark:
-                return []
-            made.append(stored)
+            mark = str(self._store.get_trial(stored).system_attrs.get(MARK))
+            if not mark.startswith(self._mark):
+                return {}
+            made[stored] = mark
         return made
 
     def _discard(self, stored: int, attributes: Mapping[str, Any]) -> None:
@@ -184,16 +197,18 @@ class MirroredStorage(InMemoryStorage):
     ) -> None:
         """See `BaseStorage.set_trial_param`."""
         stored = self._stored_trials[trial_id]
-        self._call(
-            self._store.set_trial_param, stored, param_name, param_value_internal, distribution
-        )
+        if stored is not None:
+            self._call(
+                self._store.set_trial_param, stored, param_name, param_value_internal, distribution
+            )
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """See `BaseStorage.set_trial_state_values`."""
-        if not self._set_state(self._stored_trials[trial_id], state, values):
+        stored = self._stored_trials[trial_id]
+        if stored is not None and not self._set_state(stored, state, values):
             return False
         if (
             state == TrialState.COMPLETE
@@ -204,11 +219,17 @@ class MirroredStorage(InMemoryStorage):
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage.set_trial_user_attr`."""
-        self._call(self._store.set_trial_user_attr, self._stored_trials[trial_id], key, value)
+        stored = self._stored_trials[trial_id]
+        if stored is None:
+            super().set_trial_user_attr(trial_id, key, value)
+        else:
+            self._call(self._store.set_trial_user_attr, stored, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage.set_trial_system_attr`."""
-        self._call(self._store.set_trial_system_attr, self._stored_trials[trial_id], key, value)
+        stored = self._stored_trials[trial_id]
+        if stored is not None:
+            self._call(self._store.set_trial_system_attr, stored, key, value)
         super().set_trial_system_attr(trial_id, key, value)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:

@@ -120,9 +120,10 @@ def is_lost(error: BaseException) -> bool:
     """Whether an error means that the store cannot be reached now, and may be later.
 
     So are a broken connection, and a server that shuts down or starts up. Not so a wrong password,
-    a full disk, a constraint, or an SQLite file that another program keeps locked.
+    a full disk, a constraint, or an SQLite file that another program keeps locked; nor
+    `StorageLostError`, which has been waited for already.
     """
-    return any(_is_lost(one) for one in _causes(error))
+    return not isinstance(error, StorageLostError) and any(map(_is_lost, _causes(error)))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -4,7 +4,8 @@ A study of sweep is an ordinary Optuna study, which `optuna` and `optuna-dashboa
 other: its objectives have the names of their metrics, and `rating_weight` and `retrieval_weight`
 (or `ratio` and `scale`) are its parameters, beside the keys that are searched. What sweep adds are
 user attributes. Of a study: `config`, `dataset`, `sweep_schema`, the version of this layout, and as
-they come `baselines`, `replicates:N` of trial N, `ablation` and `finals`. Of a trial:
+they come `baselines`, `replicates:N` of trial N, `ablation` and `finals`; `lease`, by which stores
+other than SQLite know who writes (`sweep.search.lease`). Of a trial:
 
 ================== =================================================================
 `rating_weight`,   on trials that sweep chose itself, as the references, with the
@@ -257,7 +258,7 @@ class _JournalFile(JournalFileBackend):
         try:
             yield from super().read_logs(log_number_from)
         except ValueError as error:
-            raise StorageInternalError("malformed: a line of the journal is no JSON") from error
+            raise StorageInternalError(f"a line of it is malformed ({error})") from None
         except OSError as error:
             raise StorageInternalError("the journal cannot be read") from error
 
@@ -448,12 +449,11 @@ def store_identity(store: str | BaseStorage) -> str:
     Files are told apart by their real paths; the same server under two names is two stores.
     """
     url = _url(store)
+    if not url:  # in memory: no other process can mean this one
+        return f"memory:{os.getpid()}-{id(store)}"
     if url.startswith("journal:///"):
         return f"journal:{Path(url.removeprefix('journal:///')).resolve()}"
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except ArgumentError:
-        return url  # no store that was opened has no URL, but for one in memory
+    parsed = sqlalchemy.make_url(url)
     backend = parsed.get_backend_name() if parsed.drivername != "grpc" else "grpc"
     if backend == "sqlite":
         return f"sqlite:{Path(str(parsed.database)).resolve()}"
@@ -524,6 +524,7 @@ def _advice(text: str) -> str:
         "role ": "see to the user's name in the URL",
         "translate host name": "see to the host's name in the URL",
         "failed to resolve host": "see to the host's name in the URL",
+        "permission denied": "let the user of the URL create tables and write there",
         "does not exist": "create that database first, or name another one in the URL",
         "refused": "see that the database runs on that host and port, and lets this machine in",
         "readonly": "make the file and its directory writable, or store elsewhere",

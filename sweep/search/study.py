@@ -115,6 +115,7 @@ class _Planned:
 class _Asked:
     """A trial that Optuna knows as running."""
 
+    number: int
     trial: optuna.Trial
     point: Point
     began: float
@@ -411,11 +412,12 @@ class _Coordinator:
         self._on_progress = on_progress
         self._clock = clock
         self._versions = dict(versions)
+        self._mirror = MirroredStorage(
+            storage, config.name, trials, config.search_space, held.patience
+        )
         self._study = optuna.load_study(
             study_name=config.name,
-            storage=MirroredStorage(
-                storage, config.name, trials, config.search_space, held.patience
-            ),
+            storage=self._mirror,
             sampler=build_sampler(
                 config.sampler,
                 config.search_space,
@@ -553,7 +555,7 @@ class _Coordinator:
         if not self._asked:
             self._spent_until = self._clock()
         asked = self._ask(planned)
-        number = asked.trial.number
+        number = asked.number
         self._asked[number] = asked
         is_reference = planned is not None and "reference" in planned.attributes
         spec = TrialSpec(
@@ -575,17 +577,20 @@ class _Coordinator:
             trial = self._study.ask(known)
             point = from_parameters(trial.params, space)
             assert point is not None
-            return _Asked(trial, point, began)
-        parameters = to_parameters(planned.point, space)
-        inside = contains(space, parameters)
-        # Outside its search space, a log range above all, Optuna would not take them: a specialist
-        # is a trial without parameters, whose weights are attributes alone.
-        self._study.enqueue_trial(
-            parameters if inside else {},
-            user_attrs={**to_attributes(planned.point), **planned.attributes},
-        )
-        # With the distributions, the parameters enqueued are registered as the trial's.
-        return _Asked(self._study.ask(known if inside else None), planned.point, began)
+        else:
+            point = planned.point
+            parameters = to_parameters(point, space)
+            inside = contains(space, parameters)
+            # Outside its search space, a log range above all, Optuna would not take them: a
+            # specialist is a trial without parameters, whose weights are attributes alone.
+            self._study.enqueue_trial(
+                parameters if inside else {},
+                user_attrs={**to_attributes(point), **planned.attributes},
+            )
+            # With the distributions, the parameters enqueued are registered as the trial's.
+            trial = self._study.ask(known if inside else None)
+        common = {"seed": self._config.seeds.model, "versions": self._versions}
+        return _Asked(self._mirror.publish(trial.number, common), trial, point, began)
 
     def _finish(self, future: Future[TrialResult]) -> None:
         asked = self._asked[self._futures.pop(future)]
@@ -624,8 +629,8 @@ class _Coordinator:
         ]
         if wrong:
             return self._failed_trial(asked, "; ".join(wrong)), None
-        attributes = self._common() | result_attributes(result, self._spend())
-        number = asked.trial.number
+        attributes = result_attributes(result, self._spend())
+        number = asked.number
         if result.pruned:
             attributes["reason"] = f"pruned after epoch {result.history[-1].epoch}"
             return SpilledTrial(number, attributes, "pruned"), result
@@ -638,7 +643,7 @@ class _Coordinator:
         if self._failures_in_a_row >= most:
             raise TrainingError(
                 f"study {self._config.name!r}: {most} trials in a row have failed, "
-                f"the last (trial {asked.trial.number}, rating_weight "
+                f"the last (trial {asked.number}, rating_weight "
                 f"{asked.point.weights.rating_weight:g}, retrieval_weight "
                 f"{asked.point.weights.retrieval_weight:g}) because {reason}; lower "
                 "training.learning_rate or the bounds of the search space, under another study name"
@@ -648,14 +653,10 @@ class _Coordinator:
         self._record(self._failed_trial(asked, reason, retry=retry))
 
     def _failed_trial(self, asked: _Asked, reason: str, *, retry: bool = False) -> SpilledTrial:
-        attributes = self._common() | {"reason": reason, "seconds": {"budget": self._spend()}}
+        attributes: dict[str, Any] = {"reason": reason, "seconds": {"budget": self._spend()}}
         if retry:
             attributes["retry"] = True
-        return SpilledTrial(asked.trial.number, attributes, "fail")
-
-    def _common(self) -> dict[str, Any]:
-        """What is stored of every trial."""
-        return {"seed": self._config.seeds.model, "versions": self._versions}
+        return SpilledTrial(asked.number, attributes, "fail")
 
     def _record(self, ended: SpilledTrial) -> None:
         """Write how a trial ended; its state comes last, and confirms the rest."""

@@ -261,6 +261,25 @@ def mirror(store: BaseStorage, clock: Clock) -> MirroredStorage:
     return MirroredStorage(store, "small", trials, space, clock.patience())
 
 
+class Study:
+    """Asks as the coordinator does: what is asked for is published."""
+
+    def __init__(self, mirrored: MirroredStorage) -> None:
+        self._mirrored = mirrored
+        self._study = optuna.load_study(study_name="small", storage=mirrored)
+        self.enqueue_trial, self.tell = self._study.enqueue_trial, self._study.tell
+        self.numbers: dict[int, int] = {}
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return self._study.trials
+
+    def ask(self, distributions: Any = None) -> optuna.Trial:
+        trial = self._study.ask(distributions)
+        self.numbers[trial.number] = self._mirrored.publish(trial.number, {})
+        return trial
+
+
 def stored_trials(store: BaseStorage) -> list[optuna.trial.FrozenTrial]:
     return store.get_all_trials(store.get_study_id_from_name("small"))
 
@@ -268,7 +287,7 @@ def stored_trials(store: BaseStorage) -> list[optuna.trial.FrozenTrial]:
 def test_a_trial_whose_making_was_not_answered_is_adopted(
     store: BaseStorage, cutter: Cutter, clock: Clock
 ) -> None:
-    study = optuna.load_study(study_name="small", storage=mirror(store, clock))
+    study = Study(mirror(store, clock))
     assert study.ask().number == 0
     cutter.commits_to_cut = 1
     trial = study.ask()
@@ -284,10 +303,9 @@ def test_a_trial_whose_making_was_not_answered_is_adopted(
 def test_a_trial_that_was_enqueued_without_an_answer_is_adopted_with_its_parameters(
     store: BaseStorage, cutter: Cutter, clock: Clock
 ) -> None:
-    study = optuna.load_study(study_name="small", storage=mirror(store, clock))
-    cutter.commits_to_cut = 1
+    study = Study(mirror(store, clock))
     study.enqueue_trial({"x": 0.25}, user_attrs={"reference": "rating only"})
-    cutter.commits_to_cut = 1  # as it begins to run
+    cutter.commits_to_cut = 1
     trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
     assert (trial.number, trial.params, cutter.commits_to_cut) == (0, {"x": 0.25}, 0)
     (stored,) = stored_trials(store)
@@ -298,7 +316,7 @@ def test_a_trial_that_was_enqueued_without_an_answer_is_adopted_with_its_paramet
 def test_the_end_of_a_trial_that_was_not_answered_is_not_set_twice(
     store: BaseStorage, cutter: Cutter, clock: Clock
 ) -> None:
-    study = optuna.load_study(study_name="small", storage=mirror(store, clock))
+    study = Study(mirror(store, clock))
     trial = study.ask()
     cutter.commits_to_cut = 1
     study.tell(trial, [1 / 3, 2e-301])
@@ -311,7 +329,7 @@ def test_the_end_of_a_trial_that_was_not_answered_is_not_set_twice(
 def test_attributes_and_parameters_that_were_not_answered_are_written_once_more(
     store: BaseStorage, cutter: Cutter, clock: Clock
 ) -> None:
-    study = optuna.load_study(study_name="small", storage=mirror(store, clock))
+    study = Study(mirror(store, clock))
     trial = study.ask()
     cutter.commits_to_cut = 1
     trial.suggest_float("x", 0, 1)
@@ -325,7 +343,7 @@ def test_attributes_and_parameters_that_were_not_answered_are_written_once_more(
 def test_a_trial_that_ended_otherwise_meanwhile_is_an_error(
     store: BaseStorage, clock: Clock
 ) -> None:
-    study = optuna.load_study(study_name="small", storage=mirror(store, clock))
+    study = Study(mirror(store, clock))
     trial = study.ask()
     store.set_trial_state_values(stored_trials(store)[0]._trial_id, TrialState.FAIL)
     with pytest.raises(StorageError, match="another process has ended a trial"):  # noqa: SIM117
@@ -339,16 +357,17 @@ def test_a_trial_made_twice_is_failed_once_and_not_planned_again(
     """As a proxy does that tries again by itself, or a server that is slow with a commit."""
     study_id = store.get_study_id_from_name("small")
     mirrored = mirror(store, clock)
-    study = optuna.load_study(study_name="small", storage=mirrored)
+    study = Study(mirrored)
     study.ask()
     mark = stored_trials(store)[0].system_attrs[MARK]
     template = create_trial(
         state=TrialState.WAITING, system_attrs={MARK: mark}, user_attrs={"reference": "one"}
     )
     store.create_new_trial(study_id, template)
-    assert study.ask().number == 2
-    study.tell(2, [1.0, 2.0])
+    trial = study.ask()
+    study.tell(trial, [1.0, 2.0])
     assert study.ask().number == 3
+    assert study.numbers == {0: 0, 1: 2, 3: 3}
     trials = stored_trials(store)
     assert [trial.state.name for trial in trials] == ["RUNNING", "FAIL", "COMPLETE", "RUNNING"]
     assert trials[1].user_attrs == {
@@ -359,8 +378,25 @@ def test_a_trial_made_twice_is_failed_once_and_not_planned_again(
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "FAIL", "RUNNING"]
 
 
+def test_of_a_trial_made_twice_without_an_answer_one_is_adopted(
+    store: BaseStorage, cutter: Cutter, clock: Clock
+) -> None:
+    study_id = store.get_study_id_from_name("small")
+    study = Study(mirror(store, clock))
+    study.ask()
+    mark = stored_trials(store)[0].system_attrs[MARK].replace(":0", ":1")
+    twin = create_trial(state=TrialState.RUNNING, system_attrs={MARK: mark})
+    store.create_new_trial(study_id, twin)  # carried out, though it was given up
+    cutter.commits_to_cut = 1
+    study.ask()
+    study.ask()
+    assert study.numbers == {0: 0, 1: 1, 2: 3}
+    states = [trial.state.name for trial in stored_trials(store)]
+    assert states == ["RUNNING", "RUNNING", "FAIL", "RUNNING"]
+
+
 def test_a_trial_of_another_launch_is_still_noticed(store: BaseStorage, clock: Clock) -> None:
-    study = optuna.load_study(study_name="small", storage=mirror(store, clock))
+    study = Study(mirror(store, clock))
     store.create_new_trial(store.get_study_id_from_name("small"))
     with pytest.raises(StorageError, match="has 1 trials, this launch knows 0: another launch"):
         study.ask()
@@ -370,7 +406,7 @@ def test_a_trial_of_another_launch_is_still_noticed(store: BaseStorage, clock: C
 def test_trials_in_sqlite_carry_no_mark(tmp_path: Path, clock: Clock) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/s.db")
     optuna.create_study(storage=storage, study_name="small", directions=["minimize", "maximize"])
-    optuna.load_study(study_name="small", storage=mirror(storage, clock)).ask()
+    Study(mirror(storage, clock)).ask()
     assert stored_trials(storage)[0].system_attrs == {}
 
 
@@ -385,7 +421,7 @@ def test_a_server_that_restarts_is_waited_for(postgresql: PostgreSQL) -> None:
 
     patience = Patience(say=said.append, sleep=sleep, seconds=60)
     store = MirroredStorage(storage, "small", [], small_study().search_space, patience)
-    study = optuna.load_study(study_name="small", storage=store)
+    study = Study(store)
     study.ask()
     try:
         postgresql.stop("immediate")

@@ -19,6 +19,12 @@ from sweep.pipeline import prepare
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_of_launches(tmp_path_factory) -> None:
+    """Results that a store does not take are never left in the folder of who runs the tests."""
+    os.environ["SWEEP_STATE"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A folder with a small study file in it."""

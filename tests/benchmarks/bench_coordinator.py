@@ -1,6 +1,6 @@
 """What coordinator and storage cost a trial, beside its training, and how many workers that feeds.
 
-Run `python tests/benchmarks/bench_coordinator.py [TRIALS]`; 10,000 trials unless told, half an hour.
+Run `python tests/benchmarks/bench_coordinator.py [TRIALS]`; 10,000 trials unless told, an hour.
 Trials train in no time, so that all that is left is overhead.
 
 The first table: a study in one process with each of some samplers, in a new SQLite file, and with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ SECTIONS = {
     "sampler": config.SamplerConfig,
     "pruner": config.PrunerConfig,
     "budget": config.BudgetConfig,
+    "execution": config.ExecutionConfig,
     "seeds": config.SeedsConfig,
 }
 
@@ -47,6 +49,20 @@ def test_every_key_of_the_study_file_is_listed_in_the_row_of_its_table(table):
 def test_every_field_of_the_export_is_listed():
     listed = README.partition("## The export")[2].partition("\n## ")[0]
     assert {f for f in ExportedWeights.model_fields if f"`{f}`" not in listed} == set()
+
+
+def test_every_fault_has_its_test():
+    table = README.partition("### What goes wrong, and what it costs")[2].partition("\n### ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 20
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")
+    )
+    for row in rows:
+        names = re.findall(r"`(test_\w+)`", row)
+        assert names, row
+        for name in names:
+            assert f"def {name}(" in code, name
 
 
 def test_the_public_names_are_these():

@@ -28,6 +28,7 @@ from sweep.terminal import (
     progress_line,
     say,
     this_command,
+    without_password,
 )
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def launch(
         print_json(front_records(record))
     elif record.complete:
         print_table(_front_table(record))
-        option = f" --storage {shlex.quote(storage)}" if storage else ""
+        option = f" --storage {shlex.quote(without_password(storage))}" if storage else ""
         say(
             f"Next: sweep report {record.name}{option} for the plots, "
             f"sweep export {record.name} --pick knee --output best.json{option} for the weights"

@@ -23,7 +23,15 @@ import numpy as np
 from sweep.baselines import baselines
 from sweep.cache import cache_directory
 from sweep.config import KS, ModelConfig, Setting, StudyConfig, TrainingConfig, list_length
-from sweep.data.batches import Stage, TrainingData, batching, load_training_data, rebatch
+from sweep.data.batches import (
+    Stage,
+    StoredData,
+    TrainingData,
+    batching,
+    load_training_data,
+    open_training_data,
+    rebatch,
+)
 from sweep.data.datasets import load_dataset
 from sweep.data.interactions import Interactions
 from sweep.errors import ConfigError, ExportError, TrainingError
@@ -101,7 +109,7 @@ def launch(
     say(repr(interactions))
     _require_lists_shorter_than_the_catalogue(config, interactions)
     store = open_storage(storage)  # makes the store: not before the study is known to be sound
-    with executor_of(config, data, cache, say) as executor:
+    with executor_of(config, data, say) as executor:
         return run_study(
             config,
             store,
@@ -117,9 +125,7 @@ def launch(
 
 
 @contextmanager
-def executor_of(
-    config: StudyConfig, data: TrainingData, cache: Path, say: Say
-) -> Iterator[Executor]:
+def executor_of(config: StudyConfig, data: TrainingData, say: Say) -> Iterator[Executor]:
     """Where a study's trials train, as its `execution` says.
 
     Raises:
@@ -155,7 +161,8 @@ def executor_of(
     from sweep.search.processes import ProcessWorker
 
     cores = execution.num_cpus or max(there // size, 1)
-    build = functools.partial(_train_in_process, config, cores, cache)
+    assert data.stored is not None  # every worker maps the same files
+    build = functools.partial(_train_on_stored, config, cores, data.stored)
     kind = f"workers, with {cores} of {there} cores each"
     with WorkerPool(lambda: ProcessWorker(build), size, kind, say=say) as pool:
         yield pool
@@ -166,9 +173,8 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _train_in_process(config: StudyConfig, cores: int, cache: Path) -> Train:
-    _, data = prepare(config, cache, _ignore)
-    return _train_function(config, cores, data)
+def _train_on_stored(config: StudyConfig, cores: int, stored: StoredData) -> Train:
+    return _train_function(config, cores, open_training_data(stored))
 
 
 def _train_function(config: StudyConfig, cores: int, data: TrainingData) -> Train:

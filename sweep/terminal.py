@@ -144,8 +144,17 @@ def interruptible(stop: Stop) -> Iterator[None]:
 
 
 def this_command() -> str:
-    """What was typed, to be typed again."""
-    return shlex.join(["sweep", *sys.argv[1:]])
+    """What was typed, to be typed again; passwords in URLs are masked."""
+    return shlex.join(["sweep", *map(without_password, sys.argv[1:])])
+
+
+def without_password(argument: str) -> str:
+    """An argument of the command line as it may be shown."""
+    if "://" not in argument:
+        return argument
+    from sweep.search.storage import store_name
+
+    return store_name(argument)
 
 
 @contextmanager

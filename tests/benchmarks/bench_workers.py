@@ -9,8 +9,8 @@ other, round by round:
 - a worker for each core, with one thread each, with and without batches.
 
 Printed are the median seconds, and the medians of the ratios within a round. The sampler is the
-quasi-random one, so that all train the same weights; then the largest difference, trial by trial and
-replicate by replicate, of any metric from the first.
+quasi-random one, so that all train the same weights: the last column is the largest difference of
+any metric from the first launch, trial by trial and replicate by replicate.
 """
 
 from __future__ import annotations

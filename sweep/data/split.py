@@ -33,11 +33,18 @@ class Split:
     test: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        for side in ("train", "test"):
-            if len(getattr(self, side)) == 0:
-                raise DataError(f"split: no {side} rows; both sides need at least one")
-        rows = np.concatenate([self.train, self.validation, self.test])
-        if rows.dtype != np.int64 or not np.array_equal(np.sort(rows), np.arange(len(rows))):
+        for name in ("train", "test"):
+            if len(getattr(self, name)) == 0:
+                raise DataError(f"split: no {name} rows; both sides need at least one")
+        sides = (self.train, self.validation, self.test)
+        n = sum(len(side) for side in sides)
+        # Of n numbers below n that leave none out, each stands there once. No copy, no sorting:
+        # with tens of millions of rows either would be the largest thing in memory.
+        found = np.zeros(n, bool)
+        for side in sides:
+            if side.dtype == np.int64 and len(side) and side.min() >= 0 and side.max() < n:
+                found[side] = True
+        if not found.all():
             raise DataError("split: the sides must hold every row number once, as int64")
 
     def __repr__(self) -> str:
@@ -71,16 +78,18 @@ def split_rows(interactions: Interactions, config: SplitConfig, seed: int) -> Sp
     """
     n = len(interactions)
     order = _tutorial_order(n, seed) if config.method == "tutorial" else _random_order(n, seed)
-    if config.method == "time":
-        parts = _parts_by_time(interactions, config, order)
-    elif config.method == "column":
-        parts = _parts_of_column(interactions)[order]
+    if config.method in ("time", "column"):
+        parts = (
+            _parts_by_time(interactions, config, order)
+            if config.method == "time"
+            else _parts_of_column(interactions)[order]
+        )
+        train, validation, test = (order[parts == part] for part in (TRAIN, VALIDATION, TEST))
     else:
-        n_test = round(n * config.test_fraction)
-        n_validation = round(n * config.validation_fraction)
-        counts = [n - n_test - n_validation, n_validation, n_test]
-        parts = np.repeat([TRAIN, VALIDATION, TEST], counts)
-    train, validation, test = (order[parts == part] for part in (TRAIN, VALIDATION, TEST))
+        n_held_out = (round(n * config.validation_fraction), round(n * config.test_fraction))
+        n_train = n - sum(n_held_out)
+        # Views: the order is not copied.
+        train, validation, test = np.split(order, [n_train, n_train + n_held_out[0]])
     if not len(train) or not len(test) or (config.validates and not len(validation)):
         found = (
             f"{len(train):,} to train on, {len(validation):,} to validate on and {len(test):,} to "
@@ -133,7 +142,7 @@ def _parts_of_column(interactions: Interactions) -> NDArray[np.int8]:
 
 
 def _random_order(n: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).permutation(n).astype(np.int64)
+    return np.random.default_rng(seed).permutation(n).astype(np.int64, copy=False)
 
 
 def _tutorial_order(n: int, seed: int) -> NDArray[np.int64]:

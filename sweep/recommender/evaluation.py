@@ -44,6 +44,12 @@ class Evaluator:
             autograph=False,
         )
 
+    def trace(self) -> None:
+        """Build both graphs on a few rows, so that no evaluation has to."""
+        for pairs in (self._pairs[0], self._pairs[-1]):  # full, and what is left over
+            self._ratings(*pairs)
+        self._scores(self._pairs[0][0][:1])
+
     def evaluate(self) -> Mapping[str, float]:
         """Every metric in `sweep.config.METRICS` for the model's present weights."""
         predictions = np.concatenate([self._ratings(*pairs).numpy() for pairs in self._pairs])

@@ -6,13 +6,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from sweep.config import ModelConfig, TrainingConfig
 from sweep.data.batches import TrainingData
-from sweep.recommender.tasks import DeduplicatedRetrieval
+from sweep.data.ranking import by_query
+from sweep.recommender.tasks import SCORES_AT_ONCE, DeduplicatedRetrieval
 
 
 class BatchTensors(NamedTuple):
@@ -64,34 +64,30 @@ class History:
             dense: whether to keep a table of all pairs, which multiplies several times faster than
                 rows of varying length; where it takes at most 64 MiB, unless told otherwise.
         """
+        rows = by_query(data.train, data.n_queries)
+        counts = np.diff(rows.begins)
+        self.counts = tf.constant(counts, tf.float32)
         shape = data.n_queries, data.n_candidates
-        pairs = scipy.sparse.csr_array(
-            (
-                np.ones(len(data.train), np.float32),
-                (data.train.query_ids, data.train.candidate_ids),
-            ),
-            shape,
-        )
-        self.counts = tf.constant(pairs.sum(axis=1), tf.float32)
         if dense is None:
             dense = math.prod(shape) <= 1 << 24
-        self._table = tf.constant(pairs.toarray()) if dense else None
-        if not dense:
-            self._candidates, self._multiplicities = (
-                tf.RaggedTensor.from_row_splits(part, pairs.indptr.astype(np.int64))
-                for part in (pairs.indices.astype(np.int64), pairs.data)
-            )
+        self._table = None
+        if dense:
+            cells = np.repeat(np.arange(data.n_queries), counts) * data.n_candidates
+            table = np.bincount(cells + rows.candidates, minlength=math.prod(shape))
+            self._table = tf.constant(table.reshape(shape), tf.float32)
+        else:
+            # A pair that occurs twice stands there twice.
+            self._candidates = tf.RaggedTensor.from_row_splits(rows.candidates, rows.begins)
 
     def sums(self, query_ids: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """For ids [q]: the sum [q, d] of their candidates' rows of a table [n_candidates, d]."""
         if self._table is not None:
             return tf.linalg.matmul(tf.gather(self._table, query_ids), candidates)
         columns = tf.gather(self._candidates, query_ids)
-        values = tf.gather(self._multiplicities, query_ids).values
-        shape = tf.stack([columns.nrows(), tf.shape(candidates, tf.int64)[0]])
-        indices = tf.stack([columns.value_rowids(), columns.values], axis=1)
-        pairs = tf.SparseTensor(indices, values, shape)
-        return tf.sparse.sparse_dense_matmul(pairs, candidates)
+        # Sums while it gathers: the gathered rows, one for every pair, are never all there.
+        return tf.sparse.segment_sum(
+            candidates, columns.values, columns.value_rowids(), num_segments=columns.nrows()
+        )
 
 
 def weigh(weights: WeightTensors, losses: TaskLosses) -> tf.Tensor:
@@ -146,8 +142,14 @@ class MultiTaskModel(tfrs.Model):
             else None
         )
         self.rating_task = tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError())
+        largest = math.prod(
+            min(training.batch_size, size) for size in (data.n_queries, data.n_candidates)
+        )
         self.retrieval_task = DeduplicatedRetrieval(
-            training.retrieval_reduction, training.temperature, training.l2
+            training.retrieval_reduction,
+            training.temperature,
+            training.l2,
+            SCORES_AT_ONCE if largest > SCORES_AT_ONCE else None,
         )
         self._history = History(data) if config.history else None
         self._log_sampling_probability = None

@@ -55,7 +55,7 @@ def compiled(config: TrainingConfig) -> TrainingConfig:
 class Trainer:
     """Trains the shared model from a fresh start, as often as asked.
 
-    Building it runs one training step and one evaluation, so that all tracing is over; a trial
+    Building it runs one training step and scores a few rows, so that all tracing is over; a trial
     then only assigns initial values and runs them. Not safe to use from two threads at once.
     """
 
@@ -101,7 +101,7 @@ class Trainer:
         self.step(
             WeightTensors(tf.constant(0.0), tf.constant(0.0)), _tensors(next(data.epoch(0, 1)))
         )
-        self._evaluator.evaluate()
+        self._evaluator.trace()
 
     def _step(self, weights: WeightTensors, batch: BatchTensors) -> TaskLosses:
         with tf.GradientTape() as tape:

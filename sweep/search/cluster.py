@@ -8,25 +8,39 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from sweep.errors import WorkerError
 from sweep.results import TrialResult
 from sweep.search.executors import Train, TrialSpec
-from sweep.search.workers import Worker, WorkerLostError
+from sweep.search.workers import Worker, WorkerLostError, attempt, outcome
+
+CONNECT_SECONDS: Final = 10.0
+"""How long a cluster's address may take to answer."""
+
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class _Actor:
     """What an actor does: build the trainer, then train what comes."""
 
-    def build(self, build: Callable[..., Train], *shared: object) -> None:
-        self._train = build(*shared)
+    def build(self, build: Callable[..., Train], *shared: object) -> bytes:
+        def build_once() -> None:
+            self._train = build(*shared)
 
-    def train(self, spec: TrialSpec) -> TrialResult:
-        return self._train(spec)
+        return attempt(build_once)
+
+    def wake(self) -> bytes:
+        """Tells by its answer that the actor lives."""
+        return attempt(lambda: None)
+
+    def train(self, spec: TrialSpec) -> bytes:
+        return attempt(lambda: self._train(spec))
 
 
 class RayWorker(Worker):
@@ -52,15 +66,22 @@ class RayWorker(Worker):
         self._actor: Any = None
 
     def start(self) -> Future[None]:
-        """Ask for the actor; the future waits until there is room for it."""
+        """Ask for the actor; the future waits until there is room for it.
+
+        Raises:
+            WorkerLostError: there is no connection.
+        """
         import ray
 
+        if not ray.is_initialized():  # else Ray would look for a cluster, or start one
+            raise WorkerLostError("not to be started: the connection to the cluster is gone")
         self._actor = ray.remote(_Actor).options(**self._options).remote()
         return _future(self._actor.build.remote(self._build, *self._shared))
 
     def train(self, spec: TrialSpec) -> Future[TrialResult]:
         """Send the trial to the actor."""
-        return _future(self._actor.train.remote(spec))
+        awake = _future(self._actor.wake.remote())  # answered before it begins with the trial
+        return _future(self._actor.train.remote(spec), awake)
 
     def stop(self) -> None:
         """Kill the actor."""
@@ -70,20 +91,26 @@ class RayWorker(Worker):
             ray.kill(self._actor)
 
 
-def _future(reference: Any) -> Future[Any]:
-    """What a reference will hold; errors as they were raised in the actor."""
+def _future(reference: Any, before: Future[Any] | None = None) -> Future[Any]:
+    """What an actor will answer to a call.
+
+    If it dies before it has answered `before`, it has hardly begun.
+    """
     from ray.exceptions import RayError, RayTaskError
 
     future: Future[Any] = Future()
 
     def settle(done: Future[Any]) -> None:
-        error = done.exception()
+        value, error = None, done.exception()
         if error is None:
-            future.set_result(done.result())
+            value, error = outcome(done.result())
+        if error is None:
+            future.set_result(value)
         elif isinstance(error, RayTaskError) and error.cause is not None:
-            future.set_exception(error.cause)
+            future.set_exception(error.cause)  # what it was called with could not be read, say
         elif isinstance(error, RayError):  # the actor, its machine, or its data is gone
-            future.set_exception(WorkerLostError(_first_line(error)))
+            began = before is None or (before.done() and before.exception() is None)
+            future.set_exception(WorkerLostError(_first_line(error), began=began))
         else:
             future.set_exception(error)
 
@@ -100,11 +127,14 @@ def _first_line(error: BaseException) -> str:
 def connected(address: str | None) -> Iterator[None]:
     """A connection to a cluster; to one that is started here, where no address is given.
 
+    `RAY_ADDRESS` counts as given. A program that is connected already stays so.
+
     Raises:
         WorkerError: Ray is not installed, or there is no cluster at the address.
     """
     try:
         import ray
+        from ray.exceptions import RayError
     except ImportError:
         raise WorkerError(
             'execution.executor = "ray" needs Ray, and it is not installed; run '
@@ -112,17 +142,22 @@ def connected(address: str | None) -> Iterator[None]:
         ) from None
     # Not when a worker merely has more cores than it set aside, which Ray would say each time.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if ray.is_initialized():
+        yield
+        return
     here = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {} if here else {"include_dashboard": False}
+    if here:
+        _require_listener(here)
     try:
         ray.init(
-            address=address,
+            address=here or "local",  # without an address Ray may find one of yesterday's
             namespace="sweep",
             log_to_driver=False,
             logging_level=logging.ERROR,
             **options,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # the last if its token is wrong
         raise WorkerError(
             f"no Ray cluster at {here or 'this machine'} ({_first_line(error)}); start one with "
             "ray start --head, and give its address as --address HOST:6379"
@@ -131,6 +166,40 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """See that somebody listens: Ray itself would try for minutes.
+
+    Raises:
+        WorkerError: nobody does.
+    """
+    import ray
+
+    try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        return  # no address at all, as Ray will say
+    if host is None or port is None:
+        return
+    # But for its client, Ray goes by the machine's own address where it is given the loopback's.
+    own: Callable[[], str] = ray.util.get_node_ip_address
+    real = own() if host in _LOOPBACK and not place.scheme else host
+    try:
+        socket.create_connection((real, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        hint = (
+            "; Ray takes this for the machine's own address, unless "
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 is set, for a cluster that was started with "
+            f"--node-ip-address={host}"
+            if real != host
+            else ""
+        )
+        raise WorkerError(
+            f"no Ray cluster at {address} ({real}:{port}: {error.strerror or error}); start one "
+            f"with ray start --head, and give its address as --address HOST:6379{hint}"
+        ) from None
 
 
 def share(values: Sequence[object]) -> tuple[Any, ...]:

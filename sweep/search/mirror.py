@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
 from optuna.distributions import BaseDistribution
@@ -134,8 +135,12 @@ class MirroredStorage(InMemoryStorage):
             return self._once(self._store.create_new_trial, self._stored_study, asked)
 
         stored = self._call(create)
-        number = self._call(self._store.get_trial_number_from_id, stored)
-        made = {stored: mark} if number == trial_id else self._call(self._made_from, trial_id)
+        number = trial_id
+        made = {stored: mark}
+        # Asked this way round it is one small query.
+        if self._call(self._numbered, trial_id) != stored:
+            number = self._call(self._store.get_trial_number_from_id, stored)
+            made = self._call(self._made_from, trial_id)
         if stored not in made:
             reason = "another launch was at work on the study"
             self._discard(stored, {"reason": reason, "retry": True})
@@ -153,15 +158,18 @@ class MirroredStorage(InMemoryStorage):
             super().create_new_trial(self._study, create_trial(state=TrialState.FAIL))
         return number
 
+    def _numbered(self, number: int) -> int | None:
+        """Id of the trial of that number in the store."""
+        with suppress(KeyError):
+            return self._store.get_trial_id_from_study_id_trial_number(self._stored_study, number)
+        return None
+
     def _made_from(self, number: int) -> dict[int, str]:
         """Ids and marks of the trials from a number on, if all are this launch's; else none."""
         made: dict[int, str] = {}
         while self._mark is not None:
-            try:
-                stored = self._store.get_trial_id_from_study_id_trial_number(
-                    self._stored_study, number + len(made)
-                )
-            except KeyError:
+            stored = self._numbered(number + len(made))
+            if stored is None:
                 break
             mark = str(self._store.get_trial(stored).system_attrs.get(MARK))
             if not mark.startswith(self._mark):

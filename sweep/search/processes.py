@@ -7,6 +7,7 @@ Nor is the program that launches imported again there, so that a notebook, or a 
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import queue
@@ -15,7 +16,6 @@ import socket
 import subprocess
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -24,11 +24,14 @@ from typing import Any, Final
 
 from sweep.results import TrialResult
 from sweep.search.executors import Train, TrialSpec
-from sweep.search.workers import Worker, WorkerLostError
+from sweep.search.workers import Worker, WorkerLostError, attempt, outcome
 
 _START: Final = (
     "import sys; sys.path[:] = {path!r}; from sweep.search.processes import work; work({number})"
 )
+
+_BEGINS: Final = b""
+"""What a process answers at once: from here on it is the trial's fault if it dies."""
 
 
 class ProcessWorker(Worker):
@@ -41,7 +44,11 @@ class ProcessWorker(Worker):
         """
         self._build = build
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        # Guarded by the lock, since a process may die at the moment that it is given something:
         self._answer: Future[Any] = Future()
+        self._began = False  # whether the process has what was sent last
+        self._death: str | None = None
 
     @property
     def pid(self) -> int | None:
@@ -49,52 +56,69 @@ class ProcessWorker(Worker):
         return self._process.pid if self._process else None
 
     def start(self) -> Future[None]:
-        """Start the process, and build the trainer in it."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            number = theirs.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START.format(path=sys.path, number=number)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[number],
-                process_group=0,  # Ctrl-C in a terminal is for the coordinator alone
-            )
-        self._connection = Connection(ours.detach())
-        ready: Future[None] = Future()
-        self._answer = ready
+        """Start the process, and build the trainer in it.
+
+        Raises:
+            WorkerLostError: the system gives no process.
+        """
+        build = pickle.dumps(self._build)
+        try:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                number = theirs.fileno()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START.format(path=sys.path, number=number)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[number],
+                    process_group=0,  # Ctrl-C in a terminal is for the coordinator alone
+                )
+                self._connection = Connection(ours.detach())
+        except OSError as error:
+            raise WorkerLostError(f"not to be started: {error}", began=False) from None
         threading.Thread(target=self._listen, name="sweep worker", daemon=True).start()
-        self._send(self._build)
-        return ready
+        return self._ask(build)
 
     def train(self, spec: TrialSpec) -> Future[TrialResult]:
         """Send the trial to the process."""
-        self._answer = answer = Future[TrialResult]()
-        self._send(spec)
-        return answer
+        return self._ask(pickle.dumps(spec))
 
     def stop(self) -> None:
         """Kill the process."""
         if self._process is not None:
             self._process.kill()
 
-    def _send(self, message: object) -> None:
-        with suppress(OSError):  # it is dead, as the thread that listens will tell
-            self._connection.send_bytes(pickle.dumps(message))
+    def _ask(self, message: bytes) -> Future[Any]:
+        answer: Future[Any] = Future()
+        with self._lock:
+            if self._death is not None:
+                answer.set_exception(WorkerLostError(self._death, began=False))
+                return answer
+            self._answer, self._began = answer, False
+            with suppress(OSError):  # it is dead, as the thread that listens will tell
+                self._connection.send_bytes(message)
+        return answer
 
     def _listen(self) -> None:
         """Hand on every answer, until the process is gone."""
         assert self._process is not None
-        with suppress(EOFError, OSError), self._connection as connection:
+        with suppress(EOFError, OSError):
             while True:
-                value, error = pickle.loads(connection.recv_bytes())
+                content = self._connection.recv_bytes()
+                if content == _BEGINS:
+                    self._began = True
+                    continue
+                value, error = outcome(content)
                 if error is None:
                     self._answer.set_result(value)
                 else:
                     self._answer.set_exception(error)
         self._process.kill()  # closed its end, but lives
-        code = self._process.wait()
+        death = _how(self._process.wait())
+        with self._lock:
+            self._connection.close()
+            self._death = death
         if not self._answer.done():
-            self._answer.set_exception(WorkerLostError(_how(code)))
+            self._answer.set_exception(WorkerLostError(death, began=self._began))
 
 
 def _how(code: int) -> str:
@@ -123,26 +147,16 @@ def work(descriptor: int) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     train: Train | None = None
+
+    def do(message: bytes) -> TrialResult | None:
+        nonlocal train
+        content = pickle.loads(message)
+        if train is not None:
+            return train(content)
+        train = content()
+        return None
+
     while True:
         message = inbox.get()
-        answer: tuple[object, BaseException | None]
-        try:
-            content = pickle.loads(message)
-            if train is None:
-                train = content()
-                answer = None, None
-            else:
-                answer = train(content), None
-        except BaseException as error:
-            error.add_note(f"In the worker:\n{traceback.format_exc()}")
-            answer = None, error
-        connection.send_bytes(_pickled(*answer))
-
-
-def _pickled(value: object, error: BaseException | None) -> bytes:
-    try:
-        content = pickle.dumps((value, error))
-        pickle.loads(content)  # some exceptions can be written, but not read
-        return content
-    except Exception:
-        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
+        connection.send_bytes(_BEGINS)
+        connection.send_bytes(attempt(functools.partial(do, message)))

@@ -6,18 +6,22 @@ single thread owns the pool's state; what happens elsewhere reaches it as an eve
 **When a worker dies** (killed, out of memory, its machine gone) its trial is trained again on
 another worker, at most `RETRIES` times, and then fails with the reason. A trial that fails by
 itself is not tried again. A trial that does not stop when its time is over is stopped with its
-worker.
+worker. That a worker died while it had nothing to do is seen when it is given a trial, which does
+not pay for it.
 """
 
 from __future__ import annotations
 
 import functools
+import pickle
 import queue
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -37,7 +41,14 @@ GRACE: Final = 10.0
 
 
 class WorkerLostError(Exception):
-    """A worker died; the message says how, as in "killed by SIGKILL"."""
+    """A worker died; the message says how, as in "killed by SIGKILL".
+
+    `began` tells whether it can have begun with what it was given.
+    """
+
+    def __init__(self, how: str, *, began: bool = True) -> None:
+        super().__init__(how)
+        self.began = began
 
 
 class Worker(Protocol):
@@ -54,6 +65,39 @@ class Worker(Protocol):
     def stop(self) -> None:
         """End it at once, whatever it does; a second call does nothing."""
         ...
+
+
+def attempt(act: Callable[[], object]) -> bytes:
+    """What calling gives or raises, for `outcome` in another process.
+
+    What cannot be sent arrives as a `RuntimeError` in the same words.
+    """
+    value: object = None
+    failure: BaseException | None = None
+    try:
+        value = act()
+    except BaseException as error:
+        error.add_note(f"In the worker:\n{traceback.format_exc()}")
+        failure = error
+    try:
+        content = pickle.dumps((value, failure))
+        pickle.loads(content)  # some exceptions can be written, but not read
+        return content
+    except Exception as problem:
+        cause = failure or problem
+        plain = RuntimeError(f"{type(cause).__name__}: {cause}")
+        for note in getattr(cause, "__notes__", ()):
+            plain.add_note(note)
+        return pickle.dumps((None, plain))
+
+
+def outcome(content: bytes) -> tuple[Any, BaseException | None]:
+    """What `attempt` gave: a value, or an error."""
+    try:
+        value, error = pickle.loads(content)
+    except Exception as problem:  # a class that only the worker knows
+        return None, problem
+    return value, error
 
 
 @dataclass(eq=False)
@@ -98,16 +142,19 @@ class WorkerPool(Executor):
         self._ready: Future[None] = Future()
         self._thread: threading.Thread | None = None
         self._workers: set[Worker] = set()
+        self._at_work = 0  # those of them that are ready
         self._idle: list[Worker] = []
         self._busy: dict[Worker, _Task] = {}
         self._waiting: deque[_Task] = deque()
+        self._tasks: set[_Task] = set()  # all that are not done
         self._failed_starts = 0
+        self._died_idle = 0  # since a worker last gave an answer
         self._broken: BaseException | None = None
 
     @property
     def slots(self) -> int:
         """How many workers are ready; before any is, how many there are to be."""
-        return len(self._idle) + len(self._busy) or self._size
+        return self._at_work or self._size
 
     def prepare(self) -> None:
         """Start the workers, and wait for enough of them.
@@ -142,15 +189,21 @@ class WorkerPool(Executor):
             try:
                 event = self._events.get(timeout=self._patience())
             except queue.Empty:
-                self._stop_late()
-                continue
+                event = self._stop_late
             if event is None:
                 break
-            event()
+            try:
+                event()
+            except Exception as error:  # `say` could not write, perhaps: let nobody wait forever
+                self._break(error)
+                for task in tuple(self._tasks):
+                    self._fail(task, error)
         for worker in self._workers:
-            worker.stop()
-        for task in (*self._busy.values(), *self._waiting):
-            task.result.cancel()
+            _stop(worker)
+        self._ready.cancel()
+        for task in self._tasks:
+            if task.result.cancel():
+                task.result.set_running_or_notify_cancel()  # wakes who waits for several
 
     def _patience(self) -> float | None:
         """Seconds until the next trial is late."""
@@ -161,13 +214,13 @@ class WorkerPool(Executor):
         for worker, task in self._busy.items():
             if task.deadline is not None and task.deadline <= self._clock():
                 task.late, task.deadline = True, None
-                worker.stop()  # its future tells the rest
+                _stop(worker)  # its future tells the rest
 
     def _fill(self) -> None:
         while len(self._workers) < self._size and self._broken is None:
             worker = self._hire()
             self._workers.add(worker)
-            self._when_done(worker.start(), functools.partial(self._started, worker))
+            self._when_done(_begun(worker.start), functools.partial(self._started, worker))
 
     def _when_done(self, future: Future[Any], then: Callable[[Future[Any]], None]) -> None:
         future.add_done_callback(lambda done: self._events.put(lambda: then(done)))
@@ -176,12 +229,14 @@ class WorkerPool(Executor):
         error = _error(future)
         if error is None:
             self._failed_starts = 0
+            self._at_work += 1
             self._idle.append(worker)
-            if len(self._idle) + len(self._busy) >= self._quorum and not self._ready.done():
+            if self._at_work >= self._quorum and not self._ready.done():
                 self._ready.set_result(None)
             self._dispatch()
             return
         self._workers.discard(worker)
+        _stop(worker)  # it may live, and be of no use
         if isinstance(error, WorkerLostError):
             self._failed_starts += 1
             if self._failed_starts < FAILED_STARTS * self._size:
@@ -200,11 +255,12 @@ class WorkerPool(Executor):
         if not self._ready.done():
             self._ready.set_exception(error)
         while self._waiting:
-            self._waiting.popleft().result.set_exception(error)
+            self._fail(self._waiting.popleft(), error)
 
     def _accept(self, task: _Task) -> None:
+        self._tasks.add(task)
         if self._broken is not None:
-            task.result.set_exception(self._broken)
+            self._fail(task, self._broken)
             return
         self._waiting.append(task)
         self._dispatch()
@@ -215,46 +271,80 @@ class WorkerPool(Executor):
             self._busy[worker] = task
             if task.spec.seconds is not None:
                 task.deadline = self._clock() + task.spec.seconds + self._grace
-            self._when_done(worker.train(task.spec), functools.partial(self._finished, worker))
+            answer = _begun(functools.partial(worker.train, task.spec))
+            self._when_done(answer, functools.partial(self._finished, worker))
 
     def _finished(self, worker: Worker, future: Future[TrialResult]) -> None:
         task = self._busy.pop(worker)
         error = _error(future)
-        if isinstance(error, WorkerLostError):
+        lost = isinstance(error, WorkerLostError)
+        if lost or task.late:  # a late trial's worker was stopped, though the answer came first
             self._workers.discard(worker)
-            worker.stop()
+            self._at_work -= 1
+            _stop(worker)
             self._fill()
-            self._bury(task, error)
         else:
             self._idle.append(worker)
             self._dispatch()
-            if error is None:
-                task.result.set_result(future.result())
-            else:
-                task.result.set_exception(error)
+        if isinstance(error, WorkerLostError):
+            self._bury(task, error)
+            return
+        self._died_idle = 0
+        if error is not None:
+            self._fail(task, error)
+            return
+        self._tasks.discard(task)
+        with suppress(InvalidStateError):  # whoever asked has cancelled it
+            task.result.set_result(future.result())
 
     def _bury(self, task: _Task, error: WorkerLostError) -> None:
         """Go on with a trial whose worker is dead."""
-        task.deaths += 1
+        number = task.spec.number
         if task.late:
-            task.result.set_exception(
-                TrainingError(
-                    f"did not end within {task.spec.seconds:g} s (execution.trial_seconds), and "
-                    "was stopped with its worker"
-                )
+            late = (
+                f"did not end within {task.spec.seconds:g} s (execution.trial_seconds), and was "
+                "stopped with its worker"
             )
-        elif task.deaths <= RETRIES:
-            self._say(
-                f"The worker of trial {task.spec.number} died ({error}); training it again on "
-                "another"
-            )
-            task.deadline = None
-            self._waiting.appendleft(task)
-            self._dispatch()
+            self._fail(task, TrainingError(late))
+            return
+        if self._broken is not None:
+            self._fail(task, self._broken)
+            return
+        # All that are idle may have died, but no more: others died of what they were given.
+        if not error.began and self._died_idle < self._size:
+            self._died_idle += 1
+            text = f"A worker died before it began with trial {number} ({error}); taking another"
         else:
-            task.result.set_exception(
-                TrainingError(f"its worker died {task.deaths} times, the last was {error}")
-            )
+            task.deaths += 1
+            text = f"The worker of trial {number} died ({error}); training it again on another"
+        if task.deaths > RETRIES:
+            dead = f"its worker died {task.deaths} times, the last was {error}"
+            self._fail(task, TrainingError(dead))
+            return
+        task.deadline = None
+        self._waiting.appendleft(task)
+        self._dispatch()
+        self._say(text)
+
+    def _fail(self, task: _Task, error: BaseException) -> None:
+        self._tasks.discard(task)
+        with suppress(InvalidStateError):  # whoever asked has cancelled it
+            task.result.set_exception(error)
+
+
+def _begun(act: Callable[[], Future[Any]]) -> Future[Any]:
+    """What a worker's method gives; what it raises, as it would have come later."""
+    try:
+        return act()
+    except Exception as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _stop(worker: Worker) -> None:
+    with suppress(Exception):  # a cluster that is gone cannot be told, and others are to be stopped
+        worker.stop()
 
 
 def _error(future: Future[Any]) -> BaseException | None:

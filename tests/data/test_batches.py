@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import sweep.data.batches
 from sweep.config import SplitConfig, TrainingConfig
-from sweep.data.batches import Batch, Rows, Stage, TrainingData, deduplicate, load_training_data
+from sweep.data.batches import (
+    Batch,
+    Rows,
+    Stage,
+    TrainingData,
+    deduplicate,
+    load_training_data,
+    open_training_data,
+    rebatch,
+)
 from sweep.data.interactions import Interactions
 from sweep.data.split import split_rows
 from sweep.errors import DataError
@@ -170,6 +181,80 @@ def test_a_second_load_maps_the_files_of_the_first(tmp_path):
     for a, b in zip(first.fixed, second.fixed, strict=True):
         for field in fields(Batch):
             np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+
+
+def assert_same(one: TrainingData, other: TrainingData) -> None:
+    for part in ("train", "held_out"):
+        for field in fields(Rows):
+            a, b = (getattr(getattr(data, part), field.name) for data in (one, other))
+            np.testing.assert_array_equal(a, b, strict=True)
+    for a, b in zip(one.epoch(3, 2), other.epoch(3, 2), strict=True):
+        for field in fields(Batch):
+            np.testing.assert_array_equal(
+                getattr(a, field.name), getattr(b, field.name), strict=True
+            )
+
+
+@pytest.mark.parametrize("reshuffle", [False, True])
+def test_files_written_in_small_pieces_are_the_bytes_of_whole_arrays(
+    tmp_path, monkeypatch, reshuffle
+):
+    monkeypatch.setattr(sweep.data.batches, "ROWS_AT_ONCE", 7)
+    data, interactions = load(tmp_path, reshuffle=reshuffle), make_interactions()
+    sides = split_rows(interactions, SplitConfig(), 42)
+    arrays = {}
+    for part, rows in (("train", sides.train), ("held_out", sides.test)):
+        for field, column in (
+            ("query_ids", interactions.query_ids),
+            ("candidate_ids", interactions.candidate_ids),
+            ("labels", interactions.labels),
+        ):
+            arrays[f"{part}_{field}"] = column[rows]
+    if not reshuffle:
+        order = np.random.default_rng(42).permutation(80)
+        batches = [
+            deduplicate(Rows(*(arrays[f"train_{f.name}"][order[i : i + 32]] for f in fields(Rows))))
+            for i in range(0, 80, 32)
+        ]
+        for field in fields(Batch):
+            parts = [getattr(batch, field.name) for batch in batches]
+            arrays[f"batch_{field.name}"] = np.concatenate(parts)
+            arrays[f"offset_{field.name}"] = np.cumsum([0] + [len(part) for part in parts])
+    assert data.stored is not None
+    found = {path.stem: path for path in data.stored.folder.iterdir()}
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.save(tmp_path / "whole.npy", array)
+        assert found[name].read_bytes() == (tmp_path / "whole.npy").read_bytes(), name
+
+
+@pytest.mark.parametrize("reshuffle", [False, True])
+def test_another_process_can_map_the_same_files_without_the_dataset(tmp_path, reshuffle):
+    data = load(tmp_path, reshuffle=reshuffle)
+    told = pickle.dumps(data.stored)
+    assert len(told) < 2000
+    there = open_training_data(pickle.loads(told))
+    assert isinstance(there.train.labels.base, np.memmap)
+    assert_same(there, data)
+    assert there.catalogue.tolist() == data.catalogue.tolist()
+    assert (there.n_queries, there.n_candidates) == (9, 7)
+    assert rebatch(data, TrainingConfig(batch_size=16)).stored is None
+
+
+@pytest.mark.parametrize("reshuffle", [False, True])
+def test_rows_batched_anew_are_what_a_load_would_give(tmp_path, reshuffle):
+    training = TrainingConfig(batch_size=16, reshuffle=reshuffle)
+    anew = rebatch(load(tmp_path), training)
+    assert_same(anew, load(tmp_path, batch_size=16, reshuffle=reshuffle))
+
+
+def test_an_epoch_takes_rows_in_the_order_of_a_permutation(tmp_path):
+    data = load(tmp_path, reshuffle=True)
+    order = np.random.default_rng([42, 3, 2]).permutation(80)
+    for start, batch in zip(range(0, 80, 32), data.epoch(3, 2), strict=True):
+        rows = order[start : start + 32]
+        ids = batch.query_ids[batch.query_index]
+        assert ids.tolist() == data.train.query_ids[rows].tolist()
 
 
 @pytest.mark.parametrize(

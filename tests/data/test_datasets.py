@@ -15,7 +15,15 @@ import pytest
 import sweep.data.movielens
 from sweep.cache import cache_directory
 from sweep.config import DatasetConfig, SyntheticConfig
-from sweep.data.datasets import describe, load_dataset, synthetic
+from sweep.data.datasets import (
+    Structure,
+    _pick,
+    describe,
+    load_dataset,
+    long_tailed,
+    plant,
+    synthetic,
+)
 from sweep.data.interactions import Interactions, from_columns, write_interactions
 from sweep.errors import DataError
 
@@ -228,12 +236,110 @@ def test_an_impossible_synthetic_dataset_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         synthetic(SMALL.model_copy(update=changes))
+    if "pairs" not in message:
+        with pytest.raises(DataError, match=message):
+            long_tailed(SMALL.model_copy(update=changes))
 
 
-def test_every_pair_can_be_asked_for() -> None:
-    data = synthetic(SMALL.model_copy(update={"interactions": 1200})).interactions
+@pytest.mark.parametrize("shape", ["uniform", "long-tailed"])
+def test_every_pair_can_be_asked_for(shape: str) -> None:
+    config = SMALL.model_copy(update={"interactions": 1200, "shape": shape})
+    data = load(DatasetConfig(name="synthetic", synthetic=config))
     assert len(data) == 1200
     assert data.repeated_pairs == 0
+
+
+# As MovieLens 25M, of whose queries and candidates it has one in 125.
+LONG = SyntheticConfig(
+    shape="long-tailed", queries=1_300, candidates=472, interactions=200_001, noise=0.5, seed=5
+)
+
+
+def share_of_the_largest(counts: np.ndarray, fraction: float) -> float:
+    return float(np.sort(counts)[::-1][: round(fraction * len(counts))].sum() / counts.sum())
+
+
+def test_long_tailed_data_has_the_counts_that_were_asked_for() -> None:
+    data = long_tailed(LONG)
+    assert (len(data), data.n_queries, data.n_candidates) == (200_001, 1_300, 472)
+    assert data.repeated_pairs == 0
+    assert np.array_equal(np.bincount(data.query_ids), plant(LONG).rows)
+    assert np.bincount(data.query_ids).min() >= 20
+    assert data.timestamps is not None
+    assert np.array_equal(data.timestamps, np.arange(200_001))
+    assert sorted(set(data.labels.tolist())) == [stars / 2 for stars in range(1, 11)]
+
+
+def test_a_few_queries_and_a_few_candidates_have_most_of_the_rows() -> None:
+    # A catalogue large enough that the favourites are not exhausted by every query.
+    config = LONG.model_copy(update={"candidates": 5_000, "queries": 5_000})
+    data = long_tailed(config)
+    of_queries = np.bincount(data.query_ids, minlength=5_000)
+    of_candidates = np.bincount(data.candidate_ids, minlength=5_000)
+    assert 0.05 < share_of_the_largest(of_queries, 0.01) < 0.25
+    assert 0.3 < share_of_the_largest(of_candidates, 0.01) < 0.65
+    assert share_of_the_largest(of_candidates, 0.2) > 0.9
+    assert np.median(of_candidates) < of_candidates.mean() / 5
+    assert np.median(of_queries) < of_queries.mean() / 1.5
+
+
+def test_long_tailed_data_is_a_function_of_its_settings_and_a_study_can_ask_for_it() -> None:
+    same = load(DatasetConfig(name="synthetic", synthetic=LONG))
+    assert same.fingerprint == long_tailed(LONG).fingerprint
+    other = long_tailed(LONG.model_copy(update={"seed": 6}))
+    assert other.fingerprint != same.fingerprint
+
+
+def test_labels_and_picks_of_long_tailed_data_follow_the_planted_affinity() -> None:
+    planted, data = plant(LONG), long_tailed(LONG)
+    affinity = planted.affinity(data.query_ids, data.candidate_ids)
+    errors = data.labels - np.clip(3 + affinity, 0.5, 5)
+    # The noise of 0.5 and a rounding to halves, 0.5 / √12; less where the clipping takes some.
+    assert 0.4 < np.sqrt(np.mean(errors**2)) < np.hypot(0.5, 0.5 / 12**0.5)
+    assert np.corrcoef(affinity, data.labels)[0, 1] > 0.85
+    # Of all pairs the mean affinity is 0; a third of them are picked.
+    assert affinity.mean() > 0.15
+    met = np.bincount(data.candidate_ids, minlength=LONG.candidates)
+    ranks = [values.argsort().argsort() for values in (planted.popularity, met)]
+    assert np.corrcoef(*ranks)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_picks_are_plackett_luce_whether_met_in_turn_or_drawn_at_once(rows: int) -> None:
+    # Of 100 candidates up to 2 are met in turn, and 3 are drawn at once.
+    n, size = 30_000, 100
+    rng = np.random.default_rng(0)
+    planted = Structure(
+        query_factors=np.tile(rng.standard_normal((1, 4), dtype=np.float32), (n, 1)),
+        candidate_factors=rng.standard_normal((size, 4), dtype=np.float32),
+        popularity=np.linspace(0.1, 3, size) ** 2,
+        rows=np.full(n, rows),
+    )
+    affinity = planted.affinity(np.zeros(size, int), np.arange(size))
+    weights = planted.popularity / (1 + np.exp(-2 * affinity))
+    p = weights / weights.sum()
+    expected = p.copy()
+    if rows > 1:
+        both = p[:, None] * p / (1 - p[:, None]) * (1 - np.eye(size))  # first, second
+        expected += both.sum(axis=0)
+    if rows > 2:
+        left = 1 - p[:, None] - p
+        for third in range(size):
+            thirds = both * p[third] / left
+            thirds[third] = thirds[:, third] = 0
+            expected[third] += thirds.sum()
+    assert expected.sum() == pytest.approx(rows)
+    found = np.bincount(_pick(planted, np.arange(n), rng), minlength=size) / n
+    deviations = (found - expected) / np.sqrt(expected * (1 - expected) / n)
+    assert np.abs(deviations).max() < 4.5
+    assert np.mean(deviations**2) < 1.6
+
+
+def test_a_long_tailed_dataset_may_have_more_pairs_than_can_be_listed() -> None:
+    config = SyntheticConfig(
+        shape="long-tailed", queries=50_000, candidates=1_000_000, interactions=50_000
+    )
+    assert len(long_tailed(config)) == 50_000
 
 
 def test_movielens_is_prepared_once_for_each_choice_of_columns(

@@ -85,6 +85,16 @@ def test_scoring_a_few_queries_at_a_time_changes_nothing(monkeypatch: pytest.Mon
     assert np.concatenate(asked).tolist() == sorted(set(data.held_out.query_ids.tolist()))
 
 
+def test_a_few_queries_at_a_time_are_right_where_most_candidates_have_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, scores = make_data(), scores_with_ties()
+    catalogue = np.sort(np.tile(np.arange(1, N_CANDIDATES), 3)[:-5]).astype(np.int32)
+    data = replace(data, catalogue=np.r_[np.int32(0), catalogue].astype(np.int32))
+    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 7 * len(data.catalogue))
+    assert accuracies(data, scores) == pytest.approx(counted(data, scores))
+
+
 def test_scores_are_read_and_left_as_they_were() -> None:
     scores = scores_with_ties()
     before = scores.copy()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import math
-import os
 import platform
 import sys
 import time
@@ -105,6 +104,9 @@ def launch(
     from sweep.search.study import run_study
 
     cache = cache or cache_directory()
+    execution = config.execution
+    if execution.num_cpus and execution.executor == "local" and execution.workers == 0:
+        limit_threads(execution.num_cpus)  # before data is prepared, which may start TensorFlow
     interactions, data = prepare(config, cache, say)
     say(repr(interactions))
     _require_lists_shorter_than_the_catalogue(config, interactions)
@@ -141,8 +143,14 @@ def executor_of(config: StudyConfig, data: TrainingData, say: Say) -> Iterator[E
         cores, gpus = execution.num_cpus or 1, execution.num_gpus
         with connected(execution.address):
             shared = share([data])
-            size = execution.workers or "auto"
-            size = room(cores, gpus) if size == "auto" else size
+            fit = room(cores, gpus)
+            named = execution.workers if isinstance(execution.workers, int) else 0
+            size = named or max(fit, 1)
+            if size > fit:
+                say(
+                    f"The cluster has room for {fit} of {size} workers with {cores} cores and "
+                    f"{gpus:g} GPUs each; the others wait for it to grow"
+                )
             build = functools.partial(_train_function, config, cores)
             kind = f"Ray workers, with {cores} cores each"
             # One is enough to begin with: a cluster may still be growing.
@@ -154,7 +162,7 @@ def executor_of(config: StudyConfig, data: TrainingData, say: Say) -> Iterator[E
     there = available_cores()
     size = there if execution.workers == "auto" else execution.workers
     if size == 0:
-        trainers = Trainers(config, data, say, execution.num_cpus)
+        trainers = Trainers(config, data, say)
         with InProcessExecutor(trainers.train, prepare=trainers.prepare) as executor:
             yield executor
         return
@@ -169,8 +177,10 @@ def executor_of(config: StudyConfig, data: TrainingData, say: Say) -> Iterator[E
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use, by its affinity and its container's quota."""
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 def _train_on_stored(config: StudyConfig, cores: int, stored: StoredData) -> Train:
@@ -179,7 +189,8 @@ def _train_on_stored(config: StudyConfig, cores: int, stored: StoredData) -> Tra
 
 def _train_function(config: StudyConfig, cores: int, data: TrainingData) -> Train:
     """What a worker trains with, ready to go."""
-    trainers = Trainers(config, data, _ignore, cores)
+    limit_threads(cores)
+    trainers = Trainers(config, data, _ignore)
     trainers.prepare()
     return trainers.train
 
@@ -194,19 +205,15 @@ class Trainers:
 
     KEPT = 4
 
-    def __init__(
-        self, config: StudyConfig, data: TrainingData, say: Say, cores: int | None = None
-    ) -> None:
+    def __init__(self, config: StudyConfig, data: TrainingData, say: Say) -> None:
         """Builds nothing yet.
 
         Args:
             config: the study.
             data: its rows, in batches as the study file says.
             say: told when TensorFlow starts, which takes a while.
-            cores: how many threads TensorFlow may use, if it is not yet started here; else as many
-                as it likes.
         """
-        self._config, self._data, self._say, self._cores = config, data, say, cores
+        self._config, self._data, self._say = config, data, say
         self._trainer = functools.lru_cache(maxsize=self.KEPT)(self._build)
 
     def prepare(self) -> Trainer:
@@ -218,8 +225,6 @@ class Trainers:
         """The trainer for these settings."""
         if "tensorflow" not in sys.modules:
             self._say("Starting TensorFlow")
-            if self._cores is not None:
-                limit_threads(self._cores)
         from sweep.recommender.training import compiled
 
         config = self._config.with_settings(settings)

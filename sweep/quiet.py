@@ -28,10 +28,11 @@ def import_tensorflow() -> Any:
 
 
 def limit_threads(number: int) -> None:
-    """Let TensorFlow use so many threads in this process; to be called before it computes."""
+    """Let TensorFlow use so many threads in this process, unless it has computed already."""
     threading = import_tensorflow().config.threading
-    threading.set_intra_op_parallelism_threads(number)
-    threading.set_inter_op_parallelism_threads(number)
+    with contextlib.suppress(RuntimeError):
+        threading.set_intra_op_parallelism_threads(number)
+        threading.set_inter_op_parallelism_threads(number)
 
 
 @contextlib.contextmanager

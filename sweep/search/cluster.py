@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final
@@ -106,6 +108,13 @@ def _future(reference: Any, before: Future[Any] | None = None) -> Future[Any]:
             value, error = outcome(done.result())
         if error is None:
             future.set_result(value)
+        elif isinstance(error, RayTaskError) and isinstance(error.cause, ModuleNotFoundError):
+            future.set_exception(
+                WorkerError(
+                    f"a worker cannot begin ({error.cause}); install the same version of sweep, "
+                    "and of what it needs, on every node of the cluster"
+                )
+            )
         elif isinstance(error, RayTaskError) and error.cause is not None:
             future.set_exception(error.cause)  # what it was called with could not be read, say
         elif isinstance(error, RayError):  # the actor, its machine, or its data is gone
@@ -138,7 +147,7 @@ def connected(address: str | None) -> Iterator[None]:
     except ImportError:
         raise WorkerError(
             'execution.executor = "ray" needs Ray, and it is not installed; run '
-            "pip install 'sweep[ray]', or take local workers"
+            "pip install ray, or take local workers"
         ) from None
     # Not when a worker merely has more cores than it set aside, which Ray would say each time.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -149,6 +158,7 @@ def connected(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {} if here else {"include_dashboard": False}
     if here:
         _require_listener(here)
+    on_termination = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=here or "local",  # without an address Ray may find one of yesterday's
@@ -162,6 +172,9 @@ def connected(address: str | None) -> Iterator[None]:
             f"no Ray cluster at {here or 'this machine'} ({_first_line(error)}); start one with "
             "ray start --head, and give its address as --address HOST:6379"
         ) from None
+    if threading.current_thread() is threading.main_thread():
+        # Ray puts its own in place, which ends the program where the launch would drain.
+        signal.signal(signal.SIGTERM, on_termination)
     try:
         yield
     finally:
@@ -210,11 +223,14 @@ def share(values: Sequence[object]) -> tuple[Any, ...]:
 
 
 def room(num_cpus: float, num_gpus: float) -> int:
-    """How many workers the cluster has room for today, at least 1."""
+    """How many workers the nodes of the cluster have room for today, other work left aside."""
     import ray
 
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    rooms = [there.get("CPU", 0) // num_cpus]
-    if num_gpus:
-        rooms.append(there.get("GPU", 0) / num_gpus)
-    return max(int(min(rooms)), 1)
+    def on_node(there: Mapping[str, float]) -> int:
+        rooms = [there.get("CPU", 0) / num_cpus]
+        if num_gpus:
+            rooms.append(there.get("GPU", 0) / num_gpus)
+        return int(min(rooms))
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return sum(on_node(node["Resources"]) for node in nodes if node["Alive"])

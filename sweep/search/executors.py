@@ -8,12 +8,13 @@ In the coordinator's own process (`InProcessExecutor`, here), or in a pool of wo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
 from sweep.config import Setting
+from sweep.errors import SweepError, TrainingError
 from sweep.front.halving import Halving
 from sweep.results import LossWeights, TrialResult
 
@@ -37,6 +38,15 @@ Train = Callable[[TrialSpec], TrialResult]
 """Trains one trial, or raises `TrainingError` if it fails by itself."""
 
 
+def own_failure(error: Exception) -> str | None:
+    """Why a trial failed by itself, if that is what its training raised; else None."""
+    if isinstance(error, TrainingError):
+        return str(error)
+    if isinstance(error, SweepError | CancelledError):
+        return None
+    return f"{type(error).__name__}: {error}"
+
+
 class StopSignal(Protocol):
     """What a launch looks at before every trial; a `threading.Event` is one."""
 
@@ -48,8 +58,8 @@ class StopSignal(Protocol):
 class Executor(Protocol):
     """Trains trials; the coordinator alone decides which, and keeps the record.
 
-    A future that ends in `TrainingError` is a trial that failed by itself: the study goes on. Any
-    other exception ends the study.
+    A future that ends in an exception is a trial that failed by itself, and the study goes on,
+    unless it is another `SweepError` than `TrainingError`, or is cancelled; see `own_failure`.
     """
 
     @property

@@ -27,7 +27,6 @@ class HeldStudy:
 
     Attributes:
         storage: what `open_storage` gave.
-        name: of the study.
         patience: with a store that does not answer.
         check: raises `StorageError` once another launch has taken the study over.
         spill: the file for results that the store does not take.
@@ -35,7 +34,6 @@ class HeldStudy:
     """
 
     storage: BaseStorage
-    name: str
     patience: Patience
     check: Callable[[], None]
     spill: Path
@@ -46,23 +44,31 @@ class HeldStudy:
         self.check()
         return self.patience.call(function, *args, **kwargs)
 
-    def keep(self, results: Iterator[Spilled]) -> None:
+    def keep(self, results: Iterator[Spilled], running: int) -> None:
         """Keep results that the store does not take, for the next launch.
 
         Each is on the disk before the next is waited for.
 
+        Args:
+            results: as they come.
+            running: how many may be waited for.
+
         Raises:
             StorageError: the file cannot be written.
         """
+        if running:
+            self.say("The store does not take results: waiting for what is running, to keep it")
         count = 0
-        for result in results:
-            append_spill(self.spill, result)
-            count += 1
-        if count:
-            self.say(
-                f"{count} results that the store did not take are kept in {self.spill}; the next "
-                "launch on this machine records them"
-            )
+        try:
+            for result in results:
+                append_spill(self.spill, result)
+                count += 1
+        finally:
+            if count:
+                self.say(
+                    f"{count} results that the store did not take are kept in {self.spill}; the "
+                    "next launch on this machine records them"
+                )
 
 
 def store_failures() -> tuple[type[Exception], ...]:
@@ -83,6 +89,6 @@ def hold_study(
     Raises:
         StorageError: another launch holds it.
     """
-    patience = Patience(execution.storage_seconds, say, stop, store_name(storage))
     with single_writer(storage, name, lease_seconds=execution.lease_seconds, say=say) as check:
-        yield HeldStudy(storage, name, patience, check, spill_path(storage, name), say)
+        patience = Patience(execution.storage_seconds, say, stop, store_name(storage), check)
+        yield HeldStudy(storage, patience, check, spill_path(storage, name), say)

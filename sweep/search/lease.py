@@ -33,6 +33,10 @@ _SETTLE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
 
 
+class LeaseLostError(StorageError):
+    """Another launch has taken the study over."""
+
+
 class Lease:
     """A lease that this launch holds, until another takes over."""
 
@@ -70,12 +74,12 @@ class Lease:
         the next call to find out.
 
         Raises:
-            StorageError: another launch has taken the study over.
+            LeaseLostError: somebody has.
         """
         if self._taken_by is None and abs(self._clock() - self._renewed) >= self._seconds:
             self._try_to_renew()
         if self._taken_by is not None:
-            raise StorageError(
+            raise LeaseLostError(
                 f"study {self._study!r} has been taken over by {_holder(self._taken_by)}, since "
                 "this launch had not renewed its lease in time; let that one go on, or end it and "
                 "launch again"
@@ -114,10 +118,10 @@ class Lease:
         try:
             with self._writing:
                 found = _read(self._storage, self._study_id)
-                if found is not None and not self.is_ours(found):
-                    self._taken_by = found
-                else:
+                if self.is_ours(found):
                     self.write()
+                else:  # given back, too: by a launch that has come and gone
+                    self._taken_by = found or {"holder": "a launch that has ended"}
             self._answers = True
         except Exception:  # whatever a store raises: it may be away for a while
             self._answers = False
@@ -162,23 +166,24 @@ def hold_lease(
     found = _read(storage, study_id)
     if found is not None:
         _see_that_it_ended(storage, study, study_id, found, clock, say, sleep)
-    lease.write()
-    sleep(min(_SETTLE_SECONDS, seconds / 4))
-    other = _read(storage, study_id)
-    if not lease.is_ours(other):
-        raise _is_held(study, other or {}, clock())
-    if found is not None:
-        say(f"Took study {study!r} over from {_holder(found)}, which renews its lease no more")
     stop = threading.Event()
     thread = threading.Thread(
         target=lease.keep, args=(stop,), name=f"lease of {study}", daemon=True
     )
-    thread.start()
     try:
+        lease.write()
+        sleep(min(_SETTLE_SECONDS, seconds / 4))
+        other = _read(storage, study_id)
+        if not lease.is_ours(other):
+            raise _is_held(study, other or {}, clock())
+        if found is not None:
+            say(f"Took study {study!r} over from {_holder(found)}, which renews its lease no more")
+        thread.start()
         yield lease
     finally:
         stop.set()
-        thread.join(timeout=_RETRY_SECONDS)  # it may hang in a store that is away
+        if thread.ident is not None:
+            thread.join(timeout=_RETRY_SECONDS)  # it may hang in a store that is away
         if not thread.is_alive():
             lease.give_back()
 
@@ -225,10 +230,10 @@ def _holder(found: Mapping[str, Any]) -> str:
 
 
 def _is_held(study: str, found: Mapping[str, Any], now: float) -> StorageError:
-    age = now - _number(found, "renewed")
+    age = max(now - _number(found, "renewed"), 0.0)  # its clock may be ahead
     left = max(_number(found, "seconds") - age, 0.0)
     return StorageError(
         f"study {study!r} is being launched by {_holder(found)}, which renewed its lease "
-        f"{max(age, 0.0):.0f} s ago; wait until it is done, or end that process, then launch again "
+        f"{age:.0f} s ago; wait until it is done, or end that process, then launch again "
         f"to go on; if it has died, its lease expires in {left:.0f} s: launch again then"
     )

@@ -55,6 +55,8 @@ class Patience:
         say: told that the store does not answer, every half minute, and when it does again.
         stop: once it is set, nothing is tried again.
         store: its name in messages, see `sweep.search.storage.store_name`.
+        check: called before anything is tried again: while the store was away, another launch may
+            have taken the study over.
         sleep: waits so many seconds.
         clock: seconds.
     """
@@ -63,6 +65,7 @@ class Patience:
     say: Callable[[str], None] = lambda _: None
     stop: StopSignal | None = None
     store: str = "the store"
+    check: Callable[[], None] = lambda: None
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -78,6 +81,8 @@ class Patience:
         pause = _FIRST_PAUSE
         lost = False
         while True:
+            if lost:
+                self.check()
             try:
                 result = function(*args, **kwargs)
             except Exception as error:

@@ -15,11 +15,11 @@ from contextlib import suppress
 
 import numpy as np
 
-from sweep.errors import TrainingError
 from sweep.front.pareto import non_dominated_rank, objective_values
 from sweep.results import Replicate, StudyRecord, Trial, TrialResult
-from sweep.search.executors import Executor, StopSignal, TrialSpec
+from sweep.search.executors import Executor, StopSignal, TrialSpec, own_failure
 from sweep.search.held import HeldStudy, store_failures
+from sweep.search.lease import LeaseLostError
 from sweep.search.spill import SpilledReplicate
 from sweep.search.storage import write_replicates
 
@@ -77,7 +77,7 @@ def train_replicates(
 ) -> None:
     """Train what the plan still asks for; each replicate is stored as it ends.
 
-    A replicate whose training ends in `TrainingError` is left out, and tried again by the next
+    A replicate whose training fails by itself is left out, and tried again by the next
     launch.
 
     Args:
@@ -137,6 +137,8 @@ def train_replicates(
                 trial.settings,
                 seconds=record.config.execution.trial_seconds,
             )
+            if not running:
+                spent_until = clock()  # what went by with nothing running is not the study's
             running[executor.submit(spec)] = trial.number, seed
         if not running:
             why = "for the next launch" if stopped() else "out: the study's minutes are over"
@@ -147,8 +149,11 @@ def train_replicates(
             number, seed = running[future]
             try:
                 one = ended(future)
-            except TrainingError as error:
-                held.say(f"Trial {number} with seed {seed} failed, one replicate less: {error}")
+            except Exception as error:
+                reason = own_failure(error)
+                if reason is None:
+                    raise
+                held.say(f"Trial {number} with seed {seed} failed, one replicate less: {reason}")
                 continue
             finally:
                 del running[future]
@@ -156,8 +161,10 @@ def train_replicates(
             stored[number] = tuple(replicates)
             try:
                 held.call(write_replicates, held.storage, record.name, number, stored[number])
+            except LeaseLostError:
+                raise
             except store_failures():
-                held.keep(at_hand(one))
+                held.keep(at_hand(one), len(running))
                 raise
         left = len(plan) + len(running)
         pace = statistics.median(durations or [0.0]) / executor.slots

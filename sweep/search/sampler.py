@@ -14,8 +14,10 @@ import math
 import warnings
 
 import numpy as np
-from optuna import samplers
+from optuna import Study, samplers
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial
 
 from sweep.config import SamplerConfig, SearchSpaceConfig
 from sweep.errors import ConfigError
@@ -24,6 +26,18 @@ from sweep.search.space import contains, grid_axes, to_parameters
 
 MOST_POINTS = 10_000_000
 """Largest number of points that a grid may have."""
+
+
+class _QuasiRandomSampler(samplers.QMCSampler):
+    """Optuna's, which goes through all trials each time to find the same search space again."""
+
+    _found: dict[str, BaseDistribution] | None = None
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        self._found = self._found or super().infer_relative_search_space(study, trial)
+        return self._found
 
 
 def check_sampler(config: SamplerConfig, space: SearchSpaceConfig) -> None:
@@ -87,7 +101,7 @@ def build_sampler(
             case "nsga3":
                 return samplers.NSGAIIISampler(population_size=config.population, seed=fresh)
             case "qmc":
-                return samplers.QMCSampler(
+                return _QuasiRandomSampler(
                     qmc_type="sobol",
                     scramble=True,
                     seed=seed,  # of the scrambling: one sequence for all launches

@@ -29,7 +29,7 @@ from sweep.search.storage import (
 )
 
 ENVIRONMENT_VARIABLE: Final = "SWEEP_STATE"
-_STATES: Final = {
+STATES: Final = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     "fail": TrialState.FAIL,
@@ -157,7 +157,7 @@ def _record(document: Any) -> Spilled:
     fields = dict(document["trial"])
     values = fields.pop("values")
     record = SpilledTrial(**fields, values=None if values is None else tuple(values))
-    _STATES[record.state]  # a KeyError if there is no such state
+    STATES[record.state]  # a KeyError if there is no such state
     return record
 
 
@@ -214,7 +214,7 @@ def _record_trial(
         say(f"Trial {spilled.number} is not in the store any more; its result is passed over")
         return False
     if frozen.state.is_finished():
-        if frozen.state == TrialState.FAIL != _STATES[spilled.state]:
+        if frozen.state == TrialState.FAIL != STATES[spilled.state]:
             say(
                 f"Trial {spilled.number} was failed by another launch, which trains its weights "
                 "again; its result is passed over"
@@ -222,7 +222,7 @@ def _record_trial(
         return False
     for key, value in spilled.attributes.items():
         storage.set_trial_user_attr(frozen._trial_id, key, value)
-    storage.set_trial_state_values(frozen._trial_id, _STATES[spilled.state], spilled.values)
+    storage.set_trial_state_values(frozen._trial_id, STATES[spilled.state], spilled.values)
     return True
 
 

@@ -90,7 +90,7 @@ SCHEMA_VERSION: Final = 2
 # What SQLAlchemy imports for a dialect → what pip calls it.
 _DRIVERS: Final = {
     "psycopg2": "psycopg2-binary",
-    "psycopg": "sweep[postgres]",
+    "psycopg": "psycopg[binary]",
     "MySQLdb": "mysqlclient",
     "mysqldb": "mysqlclient",
     "pymysql": "PyMySQL",

@@ -18,7 +18,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -42,9 +42,10 @@ from sweep.results import (
     TrialResult,
     references,
 )
-from sweep.search.executors import Executor, StopSignal, TrialSpec
+from sweep.search.executors import Executor, StopSignal, TrialSpec, own_failure
 from sweep.search.held import HeldStudy, hold_study, store_failures
 from sweep.search.lease import ATTRIBUTE as LEASE
+from sweep.search.lease import LeaseLostError
 from sweep.search.mirror import MirroredStorage
 from sweep.search.replication import train_replicates
 from sweep.search.sampler import build_sampler, check_sampler
@@ -56,7 +57,7 @@ from sweep.search.space import (
     to_attributes,
     to_parameters,
 )
-from sweep.search.spill import SpilledTrial, record_spill
+from sweep.search.spill import STATES, SpilledTrial, record_spill
 from sweep.search.storage import (
     header,
     is_complete,
@@ -73,12 +74,6 @@ STOPPED: Final = "coordinator stopped"
 INTERRUPTED: Final = "interrupted"
 
 Ending = Literal["trials", "minutes", "converged", "stopped", "exhausted"]
-
-_STATES: Final = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "fail": TrialState.FAIL,
-}
 
 REPLICATES_SHARE: Final = 0.25
 """Of a study's minutes, what the search leaves for the replicates."""
@@ -146,9 +141,9 @@ def run_study(
     launches and a trial whose coordinator was killed do not. The trial that runs when the minutes
     are over is still finished.
 
-    A trial whose objective is not a finite number, or whose training ends in `TrainingError`, is
-    recorded as failed with its reason, and is not tried again. Any other exception, Ctrl-C
-    included, ends the launch once what runs is recorded as failed; the next launch repeats it.
+    A trial whose objective is not a finite number, or whose training raises an exception, is
+    recorded as failed with its reason, and is not tried again. Where no worker can be had, and with
+    Ctrl-C, the launch ends once what runs is recorded as failed; the next launch repeats it.
 
     Args:
         config: the study.
@@ -176,10 +171,11 @@ def run_study(
         with hold_study(storage, config.name, config.execution, say, stop) as held:
             asked = config.budget.trials
             config = _begin(config, storage, dataset)
-            record_spill(held.spill, storage, config.name, say)
-            _fail_leftovers(storage, config.name)
-            if not load_study_record(storage, config.name).baselines:
-                write_baselines(storage, config.name, baselines())
+            held.call(record_spill, held.spill, storage, config.name, say)
+            held.call(_fail_leftovers, storage, config.name)
+            if not held.call(load_study_record, storage, config.name).baselines:
+                fitted = baselines()  # takes a while, in which the store may go away
+                held.call(write_baselines, storage, config.name, fitted)
             coordinator = _Coordinator(config, held, executor, versions, on_progress, clock)
             before = coordinator.done
             if before:
@@ -457,6 +453,7 @@ class _Coordinator:
             else:
                 self._failed += 1
         self._asked: dict[int, _Asked] = {}
+        self._waiting: deque[TrialSpec] = deque()  # asked, for a batch, and not yet submitted
         self._futures: dict[Future[TrialResult], int] = {}
         self._unrecorded: SpilledTrial | None = None  # has ended, and is being written
 
@@ -475,29 +472,55 @@ class _Coordinator:
         self._report()
         try:
             while True:
-                if not (batch and self._futures):  # a batch is over before the next begins
-                    while (ending := self._ending(stop)) is None and (
-                        len(self._futures) < (batch or self._executor.slots)
+                ending = None
+                if not (batch and self._asked):  # a batch is over before the next begins
+                    while len(self._asked) < (batch or self._executor.slots) and (
+                        (ending := self._ending(stop)) is None
                     ):
                         self._start()
-                if not self._futures:
+                if not self._asked:
                     assert ending is not None
                     return ending
-                finished, _ = wait(
-                    self._futures, return_when=ALL_COMPLETED if batch else FIRST_COMPLETED
-                )
-                for future in sorted(finished, key=self._futures.__getitem__):
+                self._submit(stop)
+                running = [future for future in self._futures if not future.done()]
+                if running:
+                    wait(running, return_when=FIRST_COMPLETED)
+                over = [future for future in self._futures if future.done()]
+                if batch and len(over) < len(self._asked):
+                    continue
+                for future in sorted(over, key=self._futures.__getitem__):
                     self._finish(future)
                     self._report()
+        except LeaseLostError:
+            self._asked.clear()  # they are another launch's
+            raise
         except store_failures():
-            self._held.keep(self._results_at_hand())
-            self._asked.clear()  # the next launch finds them running
+            try:
+                self._held.keep(self._results_at_hand(), len(self._asked))
+            finally:
+                self._asked.clear()  # the next launch finds them running
             raise
         finally:
             # Nothing is left unless another exception, Ctrl-C included, is on its way.
+            for future in [future for future in self._futures if future.done()]:
+                with suppress(Exception):
+                    self._record(self._ended(self._asked[self._futures[future]], future)[0])
             for asked in list(self._asked.values()):
                 with suppress(Exception):
                     self._fail(asked, INTERRUPTED, retry=True)
+
+    def _n_running(self) -> int:
+        return sum(not future.done() for future in self._futures)
+
+    def _submit(self, stop: StopSignal | None) -> None:
+        """Begin what there is room for; what waits when the launch is to stop is for the next."""
+        while self._waiting and self._n_running() < self._executor.slots:
+            if stop is not None and stop.is_set():
+                while self._waiting:
+                    self._fail(self._asked[self._waiting.popleft().number], INTERRUPTED, retry=True)
+                return
+            spec = self._waiting.popleft()
+            self._futures[self._executor.submit(spec)] = spec.number
 
     def _results_at_hand(self) -> Iterator[SpilledTrial]:
         """What has ended without being stored, and what still runs, as it ends."""
@@ -511,7 +534,7 @@ class _Coordinator:
     def _ending(self, stop: StopSignal | None) -> Ending | None:
         """Why no trial should begin now; None if one should."""
         budget = self._config.budget
-        if budget.trials is not None and self.done + len(self._futures) >= budget.trials:
+        if budget.trials is not None and self.done + len(self._asked) >= budget.trials:
             return "trials"
         if stop is not None and stop.is_set():
             return "stopped"
@@ -568,7 +591,7 @@ class _Coordinator:
             else halving(self._config.pruner, self._config.objectives, self._results),
             self._config.execution.trial_seconds,
         )
-        self._futures[self._executor.submit(spec)] = number
+        self._waiting.append(spec)
 
     def _ask(self, planned: _Planned | None) -> _Asked:
         space, began = self._config.search_space, self._clock()
@@ -603,7 +626,7 @@ class _Coordinator:
         if result is None:
             self._count_failure(asked, ended.attributes["reason"])
             return
-        self._durations.append(self._clock() - asked.began)
+        self._durations.append(result.training_seconds + result.evaluation_seconds)
         self._failures_in_a_row = 0
         if self._results is not None:
             self._results.append(result)
@@ -615,12 +638,16 @@ class _Coordinator:
         """How a trial ended, as the store is to have it; its result, unless it failed by itself.
 
         Raises:
-            Exception: what its training raised, if that is not its own fault.
+            SweepError: no worker can be had.
+            CancelledError: it was given up.
         """
         try:
             result = future.result()
-        except TrainingError as error:
-            return self._failed_trial(asked, str(error)), None
+        except Exception as error:
+            reason = own_failure(error)
+            if reason is None:
+                raise
+            return self._failed_trial(asked, reason), None
         values = [float(result.metrics[o.metric]) for o in self._config.objectives]
         wrong = [
             f"{objective.metric} is {value}, not a finite number"
@@ -665,7 +692,7 @@ class _Coordinator:
         self._held.check()
         for key, value in ended.attributes.items():
             trial.set_user_attr(key, value)
-        self._study.tell(trial, ended.values, _STATES[ended.state])
+        self._study.tell(trial, ended.values, STATES[ended.state])
         del self._asked[ended.number]
         self._unrecorded = None
 

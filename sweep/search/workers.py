@@ -36,8 +36,11 @@ FAILED_STARTS: Final = 3
 """If workers die before they are ready, with none that gets so far in between, as often as this for
 each place in the pool, the study ends."""
 
-GRACE: Final = 10.0
-"""Seconds beyond its time after which a trial that has not stopped by itself is stopped."""
+GRACE: Final = 60.0
+"""Seconds beyond its time after which a trial that has not stopped by itself is stopped.
+
+It may have had to build a graph first, which its time does not count.
+"""
 
 
 class WorkerLostError(Exception):
@@ -245,7 +248,7 @@ class WorkerPool(Executor):
                 return
             error = WorkerError(
                 f"{self._failed_starts} workers in a row died while they got ready, the last was "
-                f"{error}; take fewer workers, or give them more memory"
+                f"{error}; if it is for memory, take fewer workers"
             )
         self._break(error)
 

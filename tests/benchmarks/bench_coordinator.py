@@ -121,10 +121,10 @@ def alone(url: str, sampler: str, trials: int) -> list[str]:
     ]
     start = min(500, trials // 2)  # by then all that is imported late is there
     grown = (clocks[2][-1] - clocks[2][start]) / (trials - start)
-    return [*cells, f"{statistics.mean(wall):.1f}", f"{grown:.1f}", f"{optunas_own(trials):.1f}"]
+    return [*cells, f"{statistics.mean(wall):.1f}", f"{grown:.1f}"]
 
 
-def optunas_own(trials: int) -> float:
+def optunas_own(trials: int) -> str:
     """By how many KiB a trial Optuna's in-memory study grows, that holds such trials."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = small_study(trials)
@@ -139,7 +139,7 @@ def optunas_own(trials: int) -> float:
                 values=[1.0, 0.5],
             )
         )
-    return (memory() - before) / trials
+    return f"{(memory() - before) / trials:.1f}"
 
 
 def together(url: str, workers: int, trials: int) -> float:
@@ -188,6 +188,7 @@ def main() -> None:
         for store, sampler in [*itertools.product(["SQLite"], CLASSES), ("PostgreSQL", "qmc")]:
             number = trials // 10 if sampler in SLOW else trials
             row = in_its_own_process(alone, new[store](), sampler, number)
+            row.append(in_its_own_process(optunas_own, number))
             print(f"{store:<11}{sampler:<8}{number:>8}" + "".join(f"{c:>8}" for c in row))
         print()
         print(f"{'store':<11}{'workers':>8}{'trials':>8}{'a second':>10}", end="")

@@ -12,8 +12,10 @@ import pytest
 from null_training import REFERENCES, null_train, pairs, run, small_study
 
 from builders import MOVIELENS_100K
+from sweep.errors import WorkerError
 from sweep.results import StudyRecord, TrialResult
 from sweep.search.executors import Executor, TrialSpec
+from sweep.search.storage import load_study_record
 from sweep.search.study import run_study
 
 
@@ -84,3 +86,37 @@ def test_the_last_batch_is_no_larger_than_what_is_left(memory: optuna.storages.B
     record = run(small_study(7, sampler="random", batch=4), memory)
     assert len(record.trials) == len(record.complete) == 7
     assert [t.reference for t in record.trials[:3]] == list(REFERENCES)
+
+
+def test_when_a_launch_is_to_stop_what_of_a_batch_has_not_begun_is_left_to_the_next(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    stop, trained = threading.Event(), []
+
+    def train(spec: TrialSpec) -> TrialResult:
+        trained.append(spec.weights)
+        if len(trained) == 5:
+            stop.set()
+        return null_train(spec)
+
+    config = small_study(12, sampler="random", batch=4)
+    record = run(config, memory, train, stop=stop)
+    assert [trial.state for trial in record.trials] == ["complete"] * 5 + ["failed"] * 3
+    record = run(config, memory, train)
+    assert len(record.complete) == len(trained) == 12
+    cut = {trial.weights for trial in record.trials[5:8]}
+    assert cut <= {trial.weights for trial in record.complete}
+
+
+def test_what_has_ended_of_a_batch_is_recorded_when_no_worker_can_be_had(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    def train(spec: TrialSpec) -> TrialResult:
+        if spec.number == 6:
+            raise WorkerError("the cluster is gone")
+        return null_train(spec)
+
+    with pytest.raises(WorkerError):
+        run(small_study(12, sampler="random", batch=4), memory, train)
+    record = load_study_record(memory, "small")
+    assert [trial.state for trial in record.trials] == [*["complete"] * 6, "failed", "complete"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -283,7 +284,7 @@ def test_an_address_from_the_environment_counts_as_given(monkeypatch) -> None:
 
 def test_without_ray_it_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    words = r"run pip install 'sweep\[ray\]', or take local workers"
+    words = r"run pip install ray, or take local workers"
     with pytest.raises(WorkerError, match=words), connected("127.0.0.1:6379"):
         pass
 
@@ -357,3 +358,30 @@ def test_when_the_head_is_gone_ray_ends_the_program_and_the_workers(
         assert program.returncode == 1
         assert "GCS may have been killed" in errors
         await_end(*folder.built)
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_termination_is_still_heard_by_who_listened_before_the_connection(
+    two_nodes: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    # As `ray.init` does, without a second connection of this process.
+    monkeypatch.setattr(
+        ray, "init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+    )
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    try:
+        with connected(two_nodes.address):
+            signal.raise_signal(signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("two_nodes")
+def test_room_is_counted_node_by_node() -> None:
+    assert [room(cores, 0) for cores in (1, 2, 3)] == [4, 2, 0]  # two nodes of two cores
+    assert room(1, 1) == 0

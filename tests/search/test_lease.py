@@ -9,7 +9,7 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from sweep.errors import StorageError, StudyNotFoundError
-from sweep.search.lease import hold_lease
+from sweep.search.lease import ATTRIBUTE, LeaseLostError, hold_lease
 
 NOW = 1_800_000_000.0
 
@@ -184,6 +184,17 @@ def test_a_lease_that_was_taken_over_is_noticed_and_not_given_back(
         with pytest.raises(StorageError, match="has been taken over by process 7 on far since"):
             lease.check()
     assert lease_in(storage) == taken
+
+
+def test_a_lease_that_was_taken_and_given_back_meanwhile_is_lost_too(
+    storage: InMemoryStorage, clock: Clock
+) -> None:
+    with hold(storage, clock) as lease:
+        clock.now += 30  # as if suspended, while another launch came and went
+        storage.set_study_user_attr(storage.get_study_id_from_name("small"), ATTRIBUTE, None)
+        with pytest.raises(LeaseLostError, match="taken over by a launch that has ended"):
+            lease.check()
+    assert lease_in(storage) is None
 
 
 def test_a_launch_that_was_suspended_renews_its_lease_before_it_goes_on(

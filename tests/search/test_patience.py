@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from postgresql import PostgreSQL
 from sweep.errors import StorageError, StorageLostError
+from sweep.search.lease import LeaseLostError
 from sweep.search.mirror import MARK, MirroredStorage
 from sweep.search.patience import Patience, is_lost
 from sweep.search.storage import open_storage, storage_errors
@@ -431,3 +433,20 @@ def test_a_server_that_restarts_is_waited_for(postgresql: PostgreSQL) -> None:
             postgresql.start()
     assert len(said) == 2
     assert [trial.state.name for trial in stored_trials(storage)] == ["RUNNING", "RUNNING"]
+
+
+def test_nothing_is_tried_again_once_another_has_taken_the_study_over(clock: Clock) -> None:
+    tried: list[int] = []
+
+    def write() -> None:
+        tried.append(len(tried))
+        original = Exception("server closed the connection")
+        raise OperationalError("INSERT", {}, original, connection_invalidated=True)
+
+    def check() -> None:
+        raise LeaseLostError("taken over")
+
+    patience = replace(clock.patience(), check=check)
+    with pytest.raises(LeaseLostError):
+        patience.call(write)
+    assert tried == [0]

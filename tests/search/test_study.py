@@ -15,7 +15,7 @@ from null_training import REFERENCES, null_result, null_train, pairs, run, small
 
 from builders import MOVIELENS_100K
 from sweep.config import StudyConfig
-from sweep.errors import IncomparableStudyError, StorageError, TrainingError
+from sweep.errors import IncomparableStudyError, StorageError, TrainingError, WorkerError
 from sweep.front.pareto import hypervolume, objective_values
 from sweep.results import LossWeights, StudyRecord, TrialResult
 from sweep.search.executors import Executor, InProcessExecutor, TrialSpec
@@ -197,7 +197,7 @@ def test_getting_ready_counts_for_no_trial(memory: optuna.storages.BaseStorage) 
 
     seen: list[Progress] = []
     run(small_study(4), memory, train, prepare=prepare, clock=clock, on_progress=seen.append)
-    assert [p.seconds_left for p in seen] == [None, 6.0, 4.0, 2.0, 0.0]
+    assert [p.seconds_left for p in seen] == [None, 4.5, 3.0, 1.5, 0.0]  # by its own account
     trials = optuna.load_study(study_name="small", storage=memory).trials
     assert [trial.user_attrs["seconds"]["budget"] for trial in trials] == [2.0] * 4
 
@@ -279,13 +279,23 @@ def test_failures_that_are_not_in_a_row_do_not_stop_it(memory: optuna.storages.B
     assert len(record.complete) == 6
 
 
-def test_a_bug_stops_the_study_and_its_trial_is_repeated(
+def test_a_trial_whose_training_raises_anything_is_failed_and_not_tried_again(
     memory: optuna.storages.BaseStorage,
 ) -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(small_study(8), memory, Counter(at_6=raising(ZeroDivisionError("by zero"))))
+    record = run(small_study(8), memory, Counter(at_6=raising(ValueError("shapes not aligned"))))
+    assert (states(record).count("failed"), len(record.complete)) == (1, 8)
+    assert record.trials[5].reason == "ValueError: shapes not aligned"
+    assert len({*pairs(record)}) == 8
+    assert run(small_study(8), memory).trials == record.trials
+
+
+def test_where_no_worker_can_be_had_the_launch_ends_and_the_trial_is_repeated(
+    memory: optuna.storages.BaseStorage,
+) -> None:
+    with pytest.raises(WorkerError):
+        run(small_study(8), memory, Counter(at_6=raising(WorkerError("the cluster is gone"))))
     failed = load_study_record(memory, "small").trials[5]
-    assert (failed.state, failed.reason) == ("failed", "ZeroDivisionError: by zero")
+    assert (failed.state, failed.reason) == ("failed", "WorkerError: the cluster is gone")
     record = run(small_study(8), memory)
     assert len(record.complete) == 8
     assert record.trials[6].weights == failed.weights
@@ -540,7 +550,7 @@ def test_progress_counts_and_scores_like_the_record(memory: optuna.storages.Base
     assert [p.failed for p in seen] == [0] * 6 + [1] * 6
     assert {p.total for p in seen} == {10}
     assert seen[0].seconds_left is None
-    assert [p.seconds_left for p in seen[1:]] == [2.0 * (10 - p.done) for p in seen[1:]]
+    assert [p.seconds_left for p in seen[1:]] == [1.5 * (10 - p.done) for p in seen[1:]]
     for progress in seen:
         done = record.complete[: progress.done]
         if done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,15 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+
+
+def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"the process ended before it said {beginning!r}")
+
 
 SMALL_STUDY = """
 name = "small"

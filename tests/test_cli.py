@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from builders import whole_record
-from command_line import Run
+from command_line import Run, wait_for
 from sweep import cli, terminal
 from sweep.config import METRICS
 from sweep.export import load_weights
@@ -221,14 +221,6 @@ def launched_process(folder: Path, storage: str, *more: str) -> subprocess.Popen
         cwd=folder,
         env=os.environ | {"SWEEP_CACHE": str(folder / "cache")},
     )
-
-
-def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(beginning):
-            return
-    raise AssertionError(f"the process ended before it said {beginning!r}")
 
 
 def trials_in(run: Run, storage: str) -> list[dict]:

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from command_line import Run
+from command_line import Run, wait_for
 from sweep.search.storage import load_study_record
 
 pytestmark = [pytest.mark.usefixtures("in_folder"), pytest.mark.timeout(300)]
@@ -28,14 +28,6 @@ def launched(folder, *arguments: str) -> subprocess.Popen[str]:
         start_new_session=True,
         env=os.environ | {"SWEEP_CACHE": str(folder / "cache")},
     )
-
-
-def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(beginning):
-            return
-    raise AssertionError(f"the process ended before it said {beginning!r}")
 
 
 def results(run: Run, storage: str) -> list[tuple[object, ...]]:

@@ -174,18 +174,20 @@ class OneAttempt:
 
     def __init__(self, storage: BaseStorage) -> None:
         self._thread: int | None = None
-        engine = getattr(storage, "engine", None)
-        if engine is not None:
-            event.listen(engine, "handle_error", self._pass_on)
+        self._engine = getattr(storage, "engine", None)
 
     def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function."""
         self._thread = threading.get_ident()
+        if self._engine is not None:
+            event.listen(self._engine, "handle_error", self._pass_on)
         try:
             return function(*args, **kwargs)
         except _PassedOnError as passed:
             raise passed.error from getattr(passed.error, "orig", None)
         finally:
+            if self._engine is not None:
+                event.remove(self._engine, "handle_error", self._pass_on)
             self._thread = None
 
     def _pass_on(self, context: ExceptionContext) -> None:

@@ -563,11 +563,11 @@ def single_writer(
     """See that one coordinator writes to a study, and make its commits to an SQLite store cheap.
 
     In an SQLite store each study has a lock, a file that the system unlocks when its holder dies;
-    other studies may be written at the same time. It is taken before the study is looked at or
-    created. In any other store the study has a lease (`sweep.search.lease`), which is an attribute
-    of the study: so there create the study first, and look at nothing in it, and change nothing,
-    before this is entered. Of launches that create it at once the store lets one succeed, since the
-    name is unique; the others get `DuplicatedStudyError`, and find it there.
+    other studies may be written at the same time. In any other store the study has a lease
+    (`sweep.search.lease`), which is an attribute of the study: so create the study first, and look
+    at nothing in it, and change nothing, before this is entered. Of launches that create it at once
+    the store lets one succeed, since the name is unique; the others get `DuplicatedStudyError`, and
+    find it there.
 
     A write-ahead log costs no disk flush for each commit, and readers do not block the writer. It
     outlives a killed process whole; a power cut may take the last trials, never the store. The log

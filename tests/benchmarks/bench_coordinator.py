@@ -39,7 +39,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 from null_training import null_train, small_study  # noqa: E402
 
 from builders import MOVIELENS_100K  # noqa: E402
-from postgresql import PostgreSQL  # noqa: E402
+from postgresql import running  # noqa: E402
 from sweep.results import TrialResult  # noqa: E402
 from sweep.search.executors import InProcessExecutor, TrialSpec  # noqa: E402
 from sweep.search.space import distributions  # noqa: E402
@@ -166,17 +166,12 @@ def in_its_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 @contextmanager
 def stores() -> Iterator[dict[str, Callable[[], str]]]:
     """Makers of new stores, by name."""
-    server = PostgreSQL()
-    try:
-        server.start()
-        with tempfile.TemporaryDirectory() as folder:
-            counter = itertools.count()
-            yield {
-                "SQLite": lambda: f"sqlite:///{folder}/{next(counter)}.db",
-                "PostgreSQL": lambda: server.url(server.new_database()),
-            }
-    finally:
-        server.close()
+    with running() as server, tempfile.TemporaryDirectory() as folder:
+        counter = itertools.count()
+        yield {
+            "SQLite": lambda: f"sqlite:///{folder}/{next(counter)}.db",
+            "PostgreSQL": lambda: server.url(server.new_database()),
+        }
 
 
 def main() -> None:

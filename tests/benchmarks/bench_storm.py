@@ -15,7 +15,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 
 from storm import storm, table  # noqa: E402
 
-from postgresql import PostgreSQL  # noqa: E402
+from postgresql import running  # noqa: E402
 
 
 def main() -> None:
@@ -24,13 +24,9 @@ def main() -> None:
     storms = {}
     with tempfile.TemporaryDirectory() as folder:
         storms["SQLite"] = storm(f"sqlite:///{folder}/s.db", asked, coordinators, workers, seed=1)
-    server = PostgreSQL()
-    try:
-        server.start()
+    with running() as server:
         url = server.url(server.new_database())
         storms["PostgreSQL"] = storm(url, asked, coordinators, workers, seed=2)
-    finally:
-        server.close()
     print(table(storms))
 
 

@@ -12,7 +12,7 @@ from null_training import null_result, run, small_study
 from test_batch import Jittered
 
 from builders import MOVIELENS_100K
-from postgresql import PostgreSQL, programs
+from postgresql import PostgreSQL, programs, running
 from sweep.errors import StorageError
 from sweep.results import TrialResult
 from sweep.search.executors import TrialSpec
@@ -27,12 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 def server() -> Iterator[PostgreSQL]:
     """A server of the test's own, to be stopped."""
     assert programs() is not None
-    server = PostgreSQL()
-    try:
-        server.start()
+    with running() as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(autouse=True)

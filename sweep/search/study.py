@@ -691,7 +691,8 @@ class _Coordinator:
         trial = self._asked[ended.number].trial
         self._held.check()
         for key, value in ended.attributes.items():
-            trial.set_user_attr(key, value)
+            # Not by the trial, which would keep its curve in memory.
+            self._mirror.set_trial_user_attr(trial.number, key, value)
         self._study.tell(trial, ended.values, STATES[ended.state])
         del self._asked[ended.number]
         self._unrecorded = None

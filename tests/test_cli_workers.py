@@ -105,7 +105,7 @@ def test_of_two_launches_on_a_database_server_one_runs_and_the_other_explains(fo
     assert "s3cret" not in said
     _, rest = first.communicate(timeout=200)
     assert first.returncode == 0, rest
-    assert "Next: sweep report small --storage postgresql+psycopg://sweep:***@" in rest
+    assert "Next: sweep report small --storage 'postgresql+psycopg://sweep:***@" in rest
     assert "s3cret" not in rest
     record = load_study_record(url, "small")
     assert [trial.state for trial in record.trials] == ["complete"] * 400

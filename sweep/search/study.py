@@ -513,9 +513,10 @@ class _Coordinator:
         return sum(not future.done() for future in self._futures)
 
     def _submit(self, stop: StopSignal | None) -> None:
-        """Begin what there is room for; what waits when the launch is to stop is for the next."""
+        """Begin what there is room for; the rest of a batch, if the launch is to stop, is left."""
+        batch = self._config.sampler.batch
         while self._waiting and self._n_running() < self._executor.slots:
-            if stop is not None and stop.is_set():
+            if batch and stop is not None and stop.is_set():
                 while self._waiting:
                     self._fail(self._asked[self._waiting.popleft().number], INTERRUPTED, retry=True)
                 return

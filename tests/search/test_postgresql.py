@@ -38,7 +38,7 @@ def test_a_plain_url_takes_psycopg_and_a_missing_driver_names_what_to_install(
     assert storage.engine.dialect.driver == "psycopg"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "psycopg", None)
     for wanted in (url, plain):
-        with pytest.raises(StorageError, match=r"run pip install 'sweep\[postgres\]'"):
+        with pytest.raises(StorageError, match=r"run pip install 'psycopg\[binary\]'"):
             open_storage(wanted)
 
 

@@ -304,7 +304,10 @@ def test_workers_that_die_while_they_get_ready_end_it(pools, size: int) -> None:
     for number in range(FAILED_STARTS * size):
         fakes.await_hired(number + 1)
         fakes.hired[number].ready.set_exception(WorkerLostError("killed by SIGKILL"))
-    with pytest.raises(WorkerError, match=r"in a row died .* the last was killed by SIGKILL; take"):
+    with pytest.raises(
+        WorkerError,
+        match=r"in a row died .* the last was killed by SIGKILL; if it is for memory, take",
+    ):
         preparing.result(10)
     with pytest.raises(WorkerError):
         fakes.pool.submit(spec(0))

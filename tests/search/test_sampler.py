@@ -48,6 +48,7 @@ def test_tpe_models_the_search_after_the_drawn_trials(
     assert [len(sample) for sample in samples] == [0] * 4 + [2] * 6
 
 
+# PyTorch is larger than all else together, so that the tests do not install it.
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
 @pytest.mark.parametrize("high", [100.0, 0.5], ids=["equal weights inside", "outside"])
 def test_gp_models_the_search_after_the_drawn_trials(

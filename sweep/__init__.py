@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sweep.pipeline import launch, refit, score_final
     from sweep.report import write_report
     from sweep.results import LossWeights, StudyRecord, Trial, TrialResult
-    from sweep.search.storage import load_study_record
+    from sweep.search.records import load_study_record
 
 # Loaded on first use, so that `sweep --help` does not wait for what it does not need.
 _HOMES = {
@@ -36,7 +36,7 @@ _HOMES = {
     "export_weights": "sweep.export",
     "launch": "sweep.pipeline",
     "load_study": "sweep.config",
-    "load_study_record": "sweep.search.storage",
+    "load_study_record": "sweep.search.records",
     "load_weights": "sweep.export",
     "refit": "sweep.pipeline",
     "score_final": "sweep.pipeline",

@@ -180,7 +180,8 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """List the studies of a storage."""
     from rich.markup import escape
 
-    from sweep.search.storage import list_studies, open_storage, storage_url
+    from sweep.search.records import list_studies
+    from sweep.search.storage import open_storage, storage_url
 
     studies = list_studies(open_storage(storage_url(storage, os.environ), must_exist=True))
     if as_json:
@@ -329,7 +330,7 @@ def export(
     from sweep.export import export_weights, require_free_folder, write_weights
     from sweep.front.selection import choose
     from sweep.report.tables import figure
-    from sweep.search.storage import write_finals
+    from sweep.search.records import write_finals
 
     store, record = _open(study, storage)
     choice = choose(record, pick)
@@ -369,7 +370,7 @@ def ablate(
     """
     from sweep import pipeline
     from sweep.front.selection import choose
-    from sweep.search.storage import write_ablation
+    from sweep.search.records import write_ablation
 
     store, record = _open(study, storage)
     choice = choose(record, pick)
@@ -494,7 +495,8 @@ def _dataset_config(name: str) -> Any:
 
 
 def _open(study: str, storage: str | None) -> tuple[BaseStorage, StudyRecord]:
-    from sweep.search.storage import load_study_record, open_storage, storage_url
+    from sweep.search.records import load_study_record
+    from sweep.search.storage import open_storage, storage_url
 
     store = open_storage(storage_url(storage, os.environ), must_exist=True)
     return store, load_study_record(store, study)

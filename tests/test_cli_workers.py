@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from command_line import Run, wait_for
-from sweep.search.storage import load_study_record
+from sweep.search.records import load_study_record
 
 pytestmark = [pytest.mark.usefixtures("in_folder"), pytest.mark.timeout(300)]
 

@@ -137,18 +137,18 @@ class TrainingData:
         if self.fixed is not None:
             yield from self.fixed
             return
-        order = _permutation(np.random.default_rng([self.batch_seed, seed, epoch]), len(self.train))
-        starts = range(0, len(order), self.batch_size)
+        rng = np.random.default_rng([self.batch_seed, seed, epoch])
+        parts = _shuffled(rng, len(self.train), self.batch_size)
 
-        def build(start: int) -> Batch:
-            return deduplicate(_take(self.train, order[start : start + self.batch_size]))
+        def build(part: NDArray[Any]) -> Batch:
+            return deduplicate(_take(self.train, part))
 
         # One batch ahead: the next is deduplicated while TensorFlow, outside the interpreter's
         # lock, trains on the current one.
         with ThreadPoolExecutor(max_workers=1) as executor:
-            ahead = executor.submit(build, starts[0])
-            for start in starts[1:]:
-                batch, ahead = ahead.result(), executor.submit(build, start)
+            ahead = executor.submit(build, parts[0])
+            for part in parts[1:]:
+                batch, ahead = ahead.result(), executor.submit(build, part)
                 yield batch
             yield ahead.result()
 
@@ -231,9 +231,10 @@ def _take(rows: Rows, index: NDArray[Any]) -> Rows:
     return Rows(rows.query_ids[index], rows.candidate_ids[index], rows.labels[index])
 
 
-def _permutation(rng: np.random.Generator, n: int) -> NDArray[Any]:
-    """The order that `rng.permutation(n)` gives, in half the memory where row numbers fit."""
-    return rng.permutation(np.arange(n, dtype=np.int32 if n < 2**31 else np.int64))
+def _shuffled(rng: np.random.Generator, n: int, size: int) -> list[NDArray[Any]]:
+    """`rng.permutation(n)` in parts of a size, in half the memory where row numbers fit."""
+    order = rng.permutation(np.arange(n, dtype=np.int32 if n < 2**31 else np.int64))
+    return [order[start : start + size] for start in range(0, n, size)]
 
 
 class _Column:
@@ -332,14 +333,13 @@ def _write_batches(
     """For each field of `Batch`, all batches end to end, and where each begins."""
     names = [column.name for column in fields(Batch)]
     offsets: dict[str, list[int]] = {name: [0] for name in names}
-    order = _permutation(np.random.default_rng(seed), len(rows))
     with ExitStack() as stack:
         columns = {
             name: stack.enter_context(_Column(folder / f"batch_{name}.npy", _DTYPES[name]))
             for name in names
         }
-        for start in range(0, len(rows), batch_size):
-            batch = deduplicate(_take(every, rows[order[start : start + batch_size]]))
+        for part in _shuffled(np.random.default_rng(seed), len(rows), batch_size):
+            batch = deduplicate(_take(every, rows[part]))
             for name, column in columns.items():
                 values = getattr(batch, name)
                 column.append(values)
@@ -395,9 +395,7 @@ def rebatch(data: TrainingData, training: TrainingConfig) -> TrainingData:
     """
     fixed = None
     if not training.reshuffle:
-        order = _permutation(np.random.default_rng(data.batch_seed), len(data.train))
-        fixed = tuple(
-            deduplicate(_take(data.train, order[start : start + training.batch_size]))
-            for start in range(0, len(order), training.batch_size)
-        )
+        rng = np.random.default_rng(data.batch_seed)
+        parts = _shuffled(rng, len(data.train), training.batch_size)
+        fixed = tuple(deduplicate(_take(data.train, part)) for part in parts)
     return replace(data, batch_size=training.batch_size, fixed=fixed, stored=None)

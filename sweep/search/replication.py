@@ -20,8 +20,8 @@ from sweep.results import Replicate, StudyRecord, Trial, TrialResult
 from sweep.search.executors import Executor, StopSignal, TrialSpec, own_failure
 from sweep.search.held import HeldStudy, store_failures
 from sweep.search.lease import LeaseLostError
+from sweep.search.records import write_replicates
 from sweep.search.spill import SpilledReplicate
-from sweep.search.storage import write_replicates
 
 MOST = 8
 """Largest number of trials, besides the references, that a study replicates."""

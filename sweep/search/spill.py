@@ -21,12 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import StorageError
 from sweep.results import Replicate
-from sweep.search.storage import (
-    end_of_last_line,
-    storage_errors,
-    store_identity,
-    write_replicates,
-)
+from sweep.search.records import write_replicates
+from sweep.search.storage import end_of_last_line, storage_errors, store_identity
 
 ENVIRONMENT_VARIABLE: Final = "SWEEP_STATE"
 STATES: Final = {
@@ -40,7 +36,7 @@ STATES: Final = {
 class SpilledTrial:
     """How a trial ended: its user attributes, its state, and the values of its objectives.
 
-    Attributes are as `sweep.search.storage.result_attributes` gives them: JSON returns them
+    Attributes are as `sweep.search.records.result_attributes` gives them: JSON returns them
     unchanged. `values` is None unless the trial is complete.
     """
 

@@ -47,6 +47,16 @@ from sweep.search.held import HeldStudy, hold_study, store_failures
 from sweep.search.lease import ATTRIBUTE as LEASE
 from sweep.search.lease import LeaseLostError
 from sweep.search.mirror import MirroredStorage
+from sweep.search.records import (
+    header,
+    is_complete,
+    is_done,
+    load_study_record,
+    read_header,
+    result_attributes,
+    stored_point,
+    write_baselines,
+)
 from sweep.search.replication import train_replicates
 from sweep.search.sampler import build_sampler, check_sampler
 from sweep.search.space import (
@@ -58,17 +68,7 @@ from sweep.search.space import (
     to_parameters,
 )
 from sweep.search.spill import STATES, SpilledTrial, record_spill
-from sweep.search.storage import (
-    header,
-    is_complete,
-    is_done,
-    load_study_record,
-    read_header,
-    result_attributes,
-    storage_errors,
-    stored_point,
-    write_baselines,
-)
+from sweep.search.storage import storage_errors
 
 STOPPED: Final = "coordinator stopped"
 INTERRUPTED: Final = "interrupted"

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from sweep.pipeline import available_cores
 from sweep.results import StudyRecord
-from sweep.search.storage import load_study_record
+from sweep.search.records import load_study_record
 
 STUDY = Path(__file__).parents[2] / "studies" / "tutorial.toml"
 CORES = str(available_cores())

@@ -26,7 +26,8 @@ from null_training import null_result, pairs, start_python
 from sweep.errors import StorageError
 from sweep.results import StudyRecord, Trial
 from sweep.search.executors import TrialSpec
-from sweep.search.storage import load_study_record, open_storage
+from sweep.search.records import load_study_record
+from sweep.search.storage import open_storage
 
 WORKERS = 3
 

@@ -15,7 +15,7 @@ from builders import MOVIELENS_100K
 from sweep.errors import WorkerError
 from sweep.results import StudyRecord, TrialResult
 from sweep.search.executors import Executor, TrialSpec
-from sweep.search.storage import load_study_record
+from sweep.search.records import load_study_record
 from sweep.search.study import run_study
 
 

@@ -13,8 +13,9 @@ from null_training import null_result, run, small_study
 from sweep.errors import StorageError, TrainingError
 from sweep.results import TrialResult
 from sweep.search.executors import TrialSpec
+from sweep.search.records import load_study_record
 from sweep.search.spill import read_spill, spill_path
-from sweep.search.storage import load_study_record, open_storage
+from sweep.search.storage import open_storage
 
 
 def test_a_full_disk_stops_a_study_with_advice_and_its_result_is_kept_for_the_next(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from null_training import REFERENCES, pairs, run, small_study, start_python
 
-from sweep.search.storage import load_study_record, open_storage
+from sweep.search.records import load_study_record
+from sweep.search.storage import open_storage
 
 LAUNCH = """
 import sys, time

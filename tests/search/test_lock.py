@@ -17,7 +17,8 @@ from sweep.errors import StorageError
 from sweep.results import LossWeights, TrialResult
 from sweep.search.executors import TrialSpec
 from sweep.search.lock import exclusive
-from sweep.search.storage import load_study_record, open_storage
+from sweep.search.records import load_study_record
+from sweep.search.storage import open_storage
 
 # Prints a line before its first trial, which is not done before the file exists.
 HELD = """

@@ -16,8 +16,9 @@ from postgresql import PostgreSQL, programs, running
 from sweep.errors import StorageError
 from sweep.results import TrialResult
 from sweep.search.executors import TrialSpec
+from sweep.search.records import load_study_record
 from sweep.search.spill import read_spill, spill_path
-from sweep.search.storage import load_study_record, open_storage
+from sweep.search.storage import open_storage
 from sweep.search.study import run_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -14,7 +14,8 @@ from null_training import start_python
 
 from postgresql import PostgreSQL
 from sweep.errors import StorageError
-from sweep.search.storage import list_studies, open_storage, store_identity, store_name
+from sweep.search.records import list_studies
+from sweep.search.storage import open_storage, store_identity, store_name
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from builders import MOVIELENS_100K
 from sweep.errors import StorageError
 from sweep.results import LossWeights, Replicate
+from sweep.search.records import header, load_study_record, result_attributes
 from sweep.search.spill import (
     SpilledReplicate,
     SpilledTrial,
@@ -23,7 +24,6 @@ from sweep.search.spill import (
     record_spill,
     spill_path,
 )
-from sweep.search.storage import header, load_study_record, result_attributes
 
 RESULT = null_result(LossWeights(1 / 3, 2e-301), top_1_accuracy=float("nan"))
 ATTRIBUTES = {"seed": 0, "versions": {"sweep": "9"}, **result_attributes(RESULT, 1 / 7)}

@@ -16,13 +16,8 @@ from sweep.config import METRICS
 from sweep.errors import StorageError, StudyNotFoundError
 from sweep.results import Epoch, LossWeights, TrialResult
 from sweep.search.executors import TrialSpec
-from sweep.search.storage import (
-    list_studies,
-    load_study_record,
-    open_storage,
-    result_attributes,
-    storage_url,
-)
+from sweep.search.records import list_studies, load_study_record, result_attributes
+from sweep.search.storage import open_storage, storage_url
 
 
 def sqlite_url(folder: Path, name: str = "s.db") -> str:

@@ -21,15 +21,8 @@ from postgresql import PostgreSQL, free_port
 from sweep.errors import StorageError, StudyNotFoundError
 from sweep.results import Replicate, StudyRecord, TrialResult
 from sweep.search.executors import TrialSpec
-from sweep.search.storage import (
-    list_studies,
-    load_study_record,
-    open_storage,
-    single_writer,
-    store_identity,
-    store_name,
-    write_replicates,
-)
+from sweep.search.records import list_studies, load_study_record, write_replicates
+from sweep.search.storage import open_storage, single_writer, store_identity, store_name
 
 KINDS = ("sqlite", "postgresql", "journal", "grpc")
 

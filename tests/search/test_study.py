@@ -19,7 +19,8 @@ from sweep.errors import IncomparableStudyError, StorageError, TrainingError, Wo
 from sweep.front.pareto import hypervolume, objective_values
 from sweep.results import LossWeights, StudyRecord, TrialResult
 from sweep.search.executors import Executor, InProcessExecutor, TrialSpec
-from sweep.search.storage import load_study_record, open_storage
+from sweep.search.records import load_study_record
+from sweep.search.storage import open_storage
 from sweep.search.study import Progress, run_study
 
 

@@ -9,7 +9,8 @@ from null_training import REFERENCES, SAMPLERS, null_result, run, small_study
 from sweep.errors import IncomparableStudyError
 from sweep.results import Epoch, StudyRecord, Trial, TrialResult
 from sweep.search.executors import TrialSpec
-from sweep.search.storage import load_study_record, open_storage
+from sweep.search.records import load_study_record
+from sweep.search.storage import open_storage
 
 RANGES = {
     "training": {"epochs": {"low": 2, "high": 6}},

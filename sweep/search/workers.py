@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from sweep.errors import TrainingError, WorkerError
+from sweep.errors import SweepError, TrainingError, WorkerError
 from sweep.results import TrialResult
 from sweep.search.executors import Executor, TrialSpec
 
@@ -198,9 +198,9 @@ class WorkerPool(Executor):
             try:
                 event()
             except Exception as error:  # `say` could not write, perhaps: let nobody wait forever
-                self._break(error)
+                broken = self._break(error)
                 for task in tuple(self._tasks):
-                    self._fail(task, error)
+                    self._fail(task, broken)
         for worker in self._workers:
             _stop(worker)
         self._ready.cancel()
@@ -252,13 +252,22 @@ class WorkerPool(Executor):
             )
         self._break(error)
 
-    def _break(self, error: BaseException) -> None:
-        """No worker can be had: nothing that waits will ever be trained."""
-        self._broken = error
+    def _break(self, error: BaseException) -> BaseException:
+        """No worker can be had: nothing that waits will ever be trained.
+
+        Returns:
+            How all that is asked for ends: no trial is to take it for a failure of its own.
+        """
+        if isinstance(error, SweepError) and not isinstance(error, TrainingError):
+            self._broken = error
+        else:
+            self._broken = WorkerError(f"no worker can be had ({type(error).__name__}: {error})")
+            self._broken.__cause__ = error
         if not self._ready.done():
             self._ready.set_exception(error)
         while self._waiting:
-            self._fail(self._waiting.popleft(), error)
+            self._fail(self._waiting.popleft(), self._broken)
+        return self._broken
 
     def _accept(self, task: _Task) -> None:
         self._tasks.add(task)

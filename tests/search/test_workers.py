@@ -12,7 +12,7 @@ from null_training import null_result
 
 from sweep.errors import DataError, TrainingError, WorkerError
 from sweep.results import LossWeights, TrialResult
-from sweep.search.executors import TrialSpec
+from sweep.search.executors import TrialSpec, own_failure
 from sweep.search.workers import FAILED_STARTS, WorkerLostError, WorkerPool
 
 RESULT = null_result(LossWeights(1, 1))
@@ -385,7 +385,26 @@ def test_an_error_in_the_pool_itself_leaves_nobody_waiting(pools) -> None:
     futures = [pool.submit(spec(number)) for number in range(3)]
     fakes.await_given(1, 1)
     fakes.hired[0].die()
-    assert all(isinstance(future.exception(10), BrokenPipeError) for future in futures)
+    for future in futures:
+        error = future.exception(10)
+        assert isinstance(error, WorkerError)  # of no trial a failure of its own
+        assert isinstance(error.__cause__, BrokenPipeError)
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes not aligned"), TrainingError("diverged")])
+def test_a_worker_that_cannot_be_replaced_is_no_failure_of_the_trials(pools, error) -> None:
+    fakes = pools(1)
+    pool = fakes.started()
+    futures = [pool.submit(spec(number)) for number in range(2)]
+    fakes.await_given(0, 0)
+    fakes.hired[0].die()
+    fakes.await_hired(2)
+    fakes.hired[1].ready.set_exception(error)
+    for future in futures:
+        found = future.exception(10)
+        assert isinstance(found, WorkerError)
+        assert str(error) in str(found)
+        assert own_failure(found) is None
 
 
 # The end

@@ -14,14 +14,16 @@ other than SQLite know who writes (`sweep.search.lease`). Of a trial:
 `reference`        which reference it is
 `replaces`         number of the trial cut short that it repeats
 `seed`, `versions` of the model's initial state; of the software
-`metrics`          every metric, by name
-`history`          both losses and the metrics, by name: a list with one value for each epoch
-`seconds`          spent on training and on evaluation; `budget`, on failed trials too: how
-                   much of the study's time went by from the end of the trial before
+`result`           `metrics`: every metric, by name; `history`: both losses and the metrics,
+                   by name, a list with one value for each epoch; `seconds`: spent on training
+                   and on evaluation, and `budget`: how much of the study's time went by from
+                   the end of the trial before
+`seconds`          `budget`, on failed trials
 `reason`, `retry`  why it failed or was pruned; whether that was no fault of its weights
 ================== =================================================================
 
-Each attribute is a transaction, a millisecond or two, so values that belong together share one.
+Each attribute is a transaction, some milliseconds, so values that belong together share one. Up to
+layout 2 the three parts of `result` were attributes of their own; such studies are read, and go on.
 MySQL holds at most 64 KiB in an attribute, a history of some 120 epochs; SQLite and PostgreSQL know
 no such limit.
 """
@@ -59,8 +61,10 @@ from sweep.results import (
 from sweep.search.space import from_parameters
 from sweep.search.storage import open_storage, storage_errors
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The version of the attributes that this module writes."""
+
+_READABLE: Final = (2, SCHEMA_VERSION)
 
 _STATES: Final[Mapping[OptunaState, TrialState]] = {
     OptunaState.COMPLETE: "complete",
@@ -247,9 +251,10 @@ def read_header(storage: BaseStorage, name: str) -> tuple[StudyConfig, DatasetSu
             f"study {name!r} was not written by sweep: it is an Optuna study of another program; "
             "choose another name"
         )
-    if schema != SCHEMA_VERSION:
+    if schema not in _READABLE:
         raise StorageError(
-            f"study {name!r} has layout {schema!r}, this sweep reads {SCHEMA_VERSION}; "
+            f"study {name!r} has layout {schema!r}, this sweep reads "
+            f"{' and '.join(map(str, _READABLE))}; "
             f"{_advice_unreadable(name)}"
         )
     try:
@@ -273,7 +278,7 @@ def result_attributes(result: TrialResult, budget_seconds: float) -> dict[str, A
     """A result, and what it took of the study's time, as the user attributes of its trial."""
     history = result.history
     names = history[0].metrics if history else ()
-    return {
+    stored = {
         "metrics": {name: _number(value) for name, value in result.metrics.items()},
         "history": {
             "epoch": [epoch.epoch for epoch in history],
@@ -289,6 +294,19 @@ def result_attributes(result: TrialResult, budget_seconds: float) -> dict[str, A
             "budget": budget_seconds,
         },
     }
+    return {"result": stored}
+
+
+def _stored_result(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Metrics, history and seconds of a trial, as far as it has them; see the layouts above."""
+    stored: Mapping[str, Any] = attributes.get("result", attributes)
+    return stored
+
+
+def stored_seconds(attributes: Mapping[str, Any]) -> Mapping[str, float]:
+    """What a trial has taken, from its user attributes; `budget` alone if it failed."""
+    seconds: Mapping[str, float] = _stored_result(attributes).get("seconds", {})
+    return seconds
 
 
 def _number(value: float) -> float | str:
@@ -298,11 +316,12 @@ def _number(value: float) -> float | str:
 
 
 def _result(attributes: Mapping[str, Any], *, pruned: bool) -> TrialResult:
+    stored = _stored_result(attributes)
     return TrialResult(
-        metrics={name: float(value) for name, value in attributes["metrics"].items()},
-        history=_epochs(attributes["history"]),
-        training_seconds=attributes["seconds"]["training"],
-        evaluation_seconds=attributes["seconds"]["evaluation"],
+        metrics={name: float(value) for name, value in stored["metrics"].items()},
+        history=_epochs(stored["history"]),
+        training_seconds=stored["seconds"]["training"],
+        evaluation_seconds=stored["seconds"]["evaluation"],
         pruned=pruned,
     )
 
@@ -325,13 +344,13 @@ def _epochs(columns: Mapping[str, Any]) -> tuple[Epoch, ...]:
 
 def is_complete(frozen: FrozenTrial) -> bool:
     """Whether a stored trial has a result of sweep; one that was told by hand has none."""
-    return frozen.state == OptunaState.COMPLETE and "metrics" in frozen.user_attrs
+    return frozen.state == OptunaState.COMPLETE and "metrics" in _stored_result(frozen.user_attrs)
 
 
 def is_done(frozen: FrozenTrial) -> bool:
     """Whether a stored trial counts towards the budget: it is complete, or was pruned by sweep."""
-    pruned = frozen.state == OptunaState.PRUNED and "metrics" in frozen.user_attrs
-    return pruned or is_complete(frozen)
+    finished = (OptunaState.COMPLETE, OptunaState.PRUNED)
+    return frozen.state in finished and "metrics" in _stored_result(frozen.user_attrs)
 
 
 def stored_point(frozen: FrozenTrial, space: SearchSpaceConfig) -> Point | None:

@@ -55,6 +55,7 @@ from sweep.search.records import (
     read_header,
     result_attributes,
     stored_point,
+    stored_seconds,
     write_baselines,
 )
 from sweep.search.replication import train_replicates
@@ -441,13 +442,13 @@ class _Coordinator:
         )
         self._durations: deque[float] = deque(maxlen=25)
         self._spent: float = sum(
-            t.user_attrs.get("seconds", {}).get("budget", 0) for t in trials
+            stored_seconds(t.user_attrs).get("budget", 0) for t in trials
         ) + sum(replicate.seconds for trial in record.trials for replicate in trial.replicates)
         self._spent_until = clock()  # what goes by later, with a trial running, is not in it yet
         self.done = self._failed = self._failures_in_a_row = 0
         for trial in trials:
             if is_done(trial):
-                seconds = trial.user_attrs["seconds"]
+                seconds = stored_seconds(trial.user_attrs)
                 self._durations.append(seconds["training"] + seconds["evaluation"])
                 self._count(trial.values if is_complete(trial) else None)
             else:

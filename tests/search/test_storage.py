@@ -201,7 +201,7 @@ def test_a_study_is_read_back_as_it_was_recorded(tmp_path: Path) -> None:
 def test_a_long_history_fits_what_mysql_holds_in_an_attribute() -> None:
     epochs = [Epoch(i, 1 / i, 2 / i, dict.fromkeys(METRICS, 1 / (i + 3))) for i in range(1, 121)]
     attributes = result_attributes(TrialResult({}, tuple(epochs), 1, 1), 1)
-    assert len(json.dumps(attributes["history"])) < 2**16
+    assert len(json.dumps(attributes["result"])) < 2**16
 
 
 def test_studies_are_listed_with_counts_and_bests(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_study_of_a_newer_sweep_is_refused(tmp_path: Path) -> None:
     run(small_study(3), storage)
     optuna.load_study(study_name="small", storage=storage).set_user_attr("sweep_schema", 9)
     remedies = "install the version of sweep.*or launch under another name.*or remove it with"
-    with pytest.raises(StorageError, match=f"has layout 9, this sweep reads 2; {remedies}"):
+    with pytest.raises(StorageError, match=f"has layout 9, this sweep reads 2 and 3; {remedies}"):
         load_study_record(storage, "small")
 
 
@@ -296,15 +296,42 @@ def test_optuna_reads_a_study_as_any_other(tmp_path: Path) -> None:
     assert set(searched.params) == {"rating_weight", "retrieval_weight"}
     result = null_result(LossWeights(**searched.params))
     assert searched.values == [result.metrics["rmse"], result.metrics["top_100_accuracy"]]
-    assert searched.user_attrs["metrics"] == result.metrics
-    seconds = searched.user_attrs["seconds"]
+    stored = searched.user_attrs["result"]
+    assert stored["metrics"] == result.metrics
+    seconds = stored["seconds"]
     assert (seconds["training"], seconds["evaluation"]) == (1.25, 0.25)
     assert 0 < seconds["budget"] < 10
-    history = searched.user_attrs["history"]
+    history = stored["history"]
     assert history["epoch"] == [1, 2]
     assert history["metrics"]["rmse"] == [result.metrics["rmse"]] * 2
     assert {t.number for t in study.best_trials} <= {t.number for t in record.complete}
     assert len(study.trials_dataframe()) == 6
+
+
+def test_a_study_of_the_layout_before_is_read_and_goes_on(tmp_path: Path) -> None:
+    storage = open_storage(sqlite_url(tmp_path))
+    before = run(small_study(6), storage)
+    study_id = storage.get_study_id_from_name("small")
+    table = sqlite3.connect(tmp_path / "s.db")
+    with table:  # as it was written then: three attributes in place of one
+        for trial in storage.get_all_trials(study_id):
+            for key, value in trial.user_attrs["result"].items():
+                table.execute(
+                    "insert into trial_user_attributes (trial_id, key, value_json) "
+                    "values (?, ?, ?)",
+                    (trial._trial_id, key, json.dumps(value)),
+                )
+        table.execute("delete from trial_user_attributes where key = 'result'")
+        table.execute(
+            "update study_user_attributes set value_json = '2' where key = 'sweep_schema'"
+        )
+    table.close()
+    storage = open_storage(sqlite_url(tmp_path))
+    assert load_study_record(storage, "small") == before
+    after = run(small_study(8), storage)
+    assert after.trials[:6] == before.trials
+    assert len(after.complete) == 8
+    assert storage.get_study_user_attrs(study_id)["sweep_schema"] == 3
 
 
 def test_the_optuna_command_shows_a_study(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from sweep.errors import IncomparableStudyError, StorageError, TrainingError, Wo
 from sweep.front.pareto import hypervolume, objective_values
 from sweep.results import LossWeights, StudyRecord, TrialResult
 from sweep.search.executors import Executor, InProcessExecutor, TrialSpec
-from sweep.search.records import load_study_record
+from sweep.search.records import load_study_record, stored_seconds
 from sweep.search.storage import open_storage
 from sweep.search.study import Progress, run_study
 
@@ -200,7 +200,7 @@ def test_getting_ready_counts_for_no_trial(memory: optuna.storages.BaseStorage) 
     run(small_study(4), memory, train, prepare=prepare, clock=clock, on_progress=seen.append)
     assert [p.seconds_left for p in seen] == [None, 4.5, 3.0, 1.5, 0.0]  # by its own account
     trials = optuna.load_study(study_name="small", storage=memory).trials
-    assert [trial.user_attrs["seconds"]["budget"] for trial in trials] == [2.0] * 4
+    assert [stored_seconds(trial.user_attrs)["budget"] for trial in trials] == [2.0] * 4
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ImportError("no TensorFlow")])

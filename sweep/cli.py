@@ -137,20 +137,22 @@ def launch(
     from sweep.config import load_study
     from sweep.report.tables import front_records
     from sweep.search.replication import replication_plan
-    from sweep.search.storage import storage_url
+    from sweep.search.storage import check_storage_url, storage_url
 
+    number = int(workers) if workers and workers.isdecimal() else workers
     options = {
-        "budget.trials": trials,
-        "execution.workers": workers,
-        "execution.executor": executor,
-        "execution.address": address,
-        "execution.num_cpus": num_cpus,
-        "execution.num_gpus": num_gpus,
-        "sampler.batch": batch,
+        "budget.trials": ("--trials", trials),
+        "execution.workers": ("--workers", number),
+        "execution.executor": ("--executor", executor),
+        "execution.address": ("--address", address),
+        "execution.num_cpus": ("--num-cpus", num_cpus),
+        "execution.num_gpus": ("--num-gpus", num_gpus),
+        "sampler.batch": ("--batch", batch),
     }
-    given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    config = load_study(file, [*(overrides or []), *given])
+    given = {key: option for key, option in options.items() if option[1] is not None}
+    config = load_study(file, overrides or [], given)
     url = storage_url(storage, os.environ)
+    check_storage_url(url)  # not only once the data is prepared
     stop = Stop()
     with interruptible(stop), progress_line(config.objectives) as line:
 

@@ -18,6 +18,7 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -37,6 +38,8 @@ from pydantic_core import PydanticCustomError
 from sweep.errors import ConfigError
 
 Direction = Literal["minimize", "maximize"]
+
+MAX_WORKERS = 10_000
 
 KS: tuple[int, ...] = (1, 5, 10, 50, 100)
 """Lengths of the recommended lists that are scored."""
@@ -503,6 +506,14 @@ class BudgetConfig(Section):
         return self
 
 
+def _number_of_workers(value: object) -> object:
+    if value == "auto" or (type(value) is int and 0 <= value <= MAX_WORKERS):
+        return value
+    raise ValueError(
+        f"found {_short(value)}; allowed: auto, or a whole number from 0 to {MAX_WORKERS}"
+    )
+
+
 class ExecutionConfig(Section):
     """Where trials train, and how long failures are put up with; no trial's result depends on it.
 
@@ -519,7 +530,7 @@ class ExecutionConfig(Section):
     """
 
     executor: Literal["local", "ray"] = "local"
-    workers: Annotated[int, Field(ge=0, le=10_000)] | Literal["auto"] = 0
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_number_of_workers)] = 0
     address: str | None = None
     num_cpus: int | None = Field(default=None, ge=1, le=10_000)
     num_gpus: float = Field(default=0, ge=0, le=1000)
@@ -634,7 +645,11 @@ def _values_to_check(variable: Range | Choices, field: FieldInfo) -> list[tuple[
     return [(name, int(end) if whole and end.is_integer() else end) for name, end in ends]
 
 
-def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
+def load_study(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, tuple[str, object]] = MappingProxyType({}),
+) -> StudyConfig:
     """Read and check a study file.
 
     Args:
@@ -642,6 +657,7 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
         overrides: `key=value` texts that replace keys of the file, such as
             `training.epochs=5` or `budget.trials=10`; the value is read as TOML, or else as text.
             A dataset path given so is relative to the working directory.
+        options: more such keys, each with what its user calls it and its value; they win.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or holds a wrong or unknown key.
@@ -660,9 +676,13 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}; mend that line") from None
+    given = {}
     for override in overrides:
-        _apply_override(document, override)
-    config = check_study(document, source=str(path))
+        given[_apply_override(document, override)] = "--set"
+    for key, (option, value) in options.items():
+        _replace(document, key.split("."), value, option)
+        given[key] = option
+    config = check_study(document, str(path), given)
     if config.dataset.is_file:
         overridden = any(text.partition("=")[0].strip() == "dataset.name" for text in overrides)
         folder = Path() if overridden else path.parent
@@ -672,12 +692,15 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
     return config
 
 
-def check_study(document: Mapping[str, Any], source: str) -> StudyConfig:
+def check_study(
+    document: Mapping[str, Any], source: str, given: Mapping[str, str] = MappingProxyType({})
+) -> StudyConfig:
     """Turn a parsed study file into a `StudyConfig`.
 
     Args:
         document: the parsed TOML or JSON.
         source: what to call it in an error, usually the path of the file.
+        given: what to call the source of single keys, by their dotted names.
 
     Raises:
         ConfigError: naming every key that is wrong, what was found and what is allowed.
@@ -694,7 +717,9 @@ def check_study(document: Mapping[str, Any], source: str) -> StudyConfig:
             if problem["type"] != "too_short"
             or not any(_is_below(place, problem["loc"]) for place in places)
         ]
-        raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems)) from None
+        raise ConfigError(
+            "\n".join(f"{given.get(p.partition(':')[0], source)}: {p}" for p in problems)
+        ) from None
 
 
 def _lift_variables(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -734,7 +759,8 @@ def check_dataset(name: str) -> DatasetConfig:
         raise ConfigError(problem.removeprefix("the file: ")) from None
 
 
-def _apply_override(document: dict[str, Any], override: str) -> None:
+def _apply_override(document: dict[str, Any], override: str) -> str:
+    """Replace a key as `key=value` says; gives the key."""
     key, equals, text = override.partition("=")
     keys = key.strip().split(".")
     if not equals or not all(keys):
@@ -745,12 +771,17 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word, such as --set sampler.name=nsga2
+    _replace(document, keys, value, f"--set {override!r}")
+    return key.strip()
+
+
+def _replace(document: dict[str, Any], keys: Sequence[str], value: object, source: str) -> None:
     table = document
     for name in keys[:-1]:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise ConfigError(
-                f"--set {override!r}: {name} is not a table; give its value with --set {name}=…"
+                f"{source}: {name} is not a table; give its value with --set {name}=…"
             )
     table[keys[-1]] = value
 

@@ -138,24 +138,34 @@ def executor_of(config: StudyConfig, data: TrainingData, say: Say) -> Iterator[E
 
     execution = config.execution
     if execution.executor == "ray":
-        from sweep.search.cluster import RayWorker, connected, room, share
+        from sweep.search.cluster import RayWorker, connected, ray_address, room, share
 
-        cores, gpus = execution.num_cpus or 1, execution.num_gpus
-        with connected(execution.address):
+        cores, gpus, address = (
+            execution.num_cpus or 1,
+            execution.num_gpus,
+            ray_address(execution.address),
+        )
+        say(f"Joining the Ray cluster at {address}" if address else "Starting Ray on this machine")
+        with connected(address):
             shared = share([data])
             fit = room(cores, gpus)
             named = execution.workers if isinstance(execution.workers, int) else 0
             size = named or max(fit, 1)
             if size > fit:
                 say(
-                    f"The cluster has room for {fit} of {size} workers with {cores} cores and "
+                    f"The cluster has room for {fit} of {size} workers with {_cores(cores)} and "
                     f"{gpus:g} GPUs each; the others wait for it to grow"
                 )
             build = functools.partial(_train_function, config, cores)
-            kind = f"Ray workers, with {cores} cores each"
+            note = f", with {_cores(cores)} each"
             # One is enough to begin with: a cluster may still be growing.
             with WorkerPool(
-                lambda: RayWorker(build, shared, cores, gpus), size, kind, quorum=1, say=say
+                lambda: RayWorker(build, shared, cores, gpus),
+                size,
+                "Ray worker",
+                note,
+                quorum=1,
+                say=say,
             ) as pool:
                 yield pool
         return
@@ -171,9 +181,18 @@ def executor_of(config: StudyConfig, data: TrainingData, say: Say) -> Iterator[E
     cores = execution.num_cpus or max(there // size, 1)
     assert data.stored is not None  # every worker maps the same files
     build = functools.partial(_train_on_stored, config, cores, data.stored)
-    kind = f"workers, with {cores} of {there} cores each"
-    with WorkerPool(lambda: ProcessWorker(build), size, kind, say=say) as pool:
+    note = f", with {cores} of {_cores(there)} each"
+    if size * cores > there:
+        say(
+            f"{size} × {cores} threads are more than the {_cores(there)} of this machine, and will "
+            "wait for each other; fewer workers, or a smaller --num-cpus, are faster"
+        )
+    with WorkerPool(lambda: ProcessWorker(build), size, note=note, say=say) as pool:
         yield pool
+
+
+def _cores(number: int) -> str:
+    return "1 core" if number == 1 else f"{number} cores"
 
 
 def available_cores() -> int:

@@ -177,7 +177,9 @@ def progress_line(
             for objective in objectives
             if objective.metric in progress.best
         )
-        return f"best of each: {values or '–'} · hypervolume {progress.hypervolume:.4f}"
+        return (
+            f"best of each, by one seed: {values or '–'} · hypervolume {progress.hypervolume:.4f}"
+        )
 
     if not console().is_terminal:
 

@@ -47,7 +47,7 @@ def test_progress_tells_trials_time_best_and_hypervolume(run):
     assert "repeated pairs" in ran.err
     assert "trial 4/4" in ran.err
     assert "left" in ran.err
-    assert "best of each: rmse " in ran.err
+    assert "best of each, by one seed: rmse " in ran.err
     assert "hypervolume " in ran.err
 
 

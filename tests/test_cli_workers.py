@@ -38,6 +38,34 @@ def results(run: Run, storage: str) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--workers", "two"],
+            "--workers: execution.workers: found 'two'; allowed: auto, or a who",
+        ),
+        (
+            ["--workers", "-1"],
+            "--workers: execution.workers: found '-1'; allowed: auto, or a whole",
+        ),
+        (["--num-cpus", "0"], "--num-cpus: execution.num_cpus: found 0; allowed: greater than or"),
+        (["--batch", "0"], "--batch: sampler.batch: found 0; allowed: greater than or equal to 1"),
+        (
+            ["--executor", "slurm"],
+            "--executor: execution.executor: found 'slurm'; allowed: 'local'",
+        ),
+        (["--set", "training.epochs=-1"], "--set: training.epochs: found -1; allowed: "),
+        (["--storage", "postgres://db/s"], "allowed: sqlite:///FILE, postgresql+psycopg://"),
+    ],
+)
+def test_a_wrong_option_is_told_by_its_own_name_before_anything_is_prepared(run, options, told):
+    ran = run("launch", "small.toml", *options)
+    assert ran.code == 2
+    assert told in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_in_batches_one_worker_and_three_give_the_same_study_to_the_last_digit(run):
     found = []

@@ -132,11 +132,19 @@ def _first_line(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
+def ray_address(address: str | None) -> str | None:
+    """Where the cluster is: as given, or else as the environment says; None to start one here."""
+    return address or os.environ.get("RAY_ADDRESS")
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """A connection to a cluster; to one that is started here, where no address is given.
 
-    `RAY_ADDRESS` counts as given. A program that is connected already stays so.
+    A program that is connected already stays so.
+
+    Args:
+        address: what `ray_address` gave.
 
     Raises:
         WorkerError: Ray is not installed, or there is no cluster at the address.
@@ -154,14 +162,13 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    here = address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {} if here else {"include_dashboard": False}
-    if here:
-        _require_listener(here)
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    if address:
+        _require_listener(address)
     on_termination = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=here or "local",  # without an address Ray may find one of yesterday's
+            address=address or "local",  # without an address Ray may find one of yesterday's
             namespace="sweep",
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -169,7 +176,7 @@ def connected(address: str | None) -> Iterator[None]:
         )
     except (OSError, ValueError, RuntimeError, RayError) as error:  # the last if its token is wrong
         raise WorkerError(
-            f"no Ray cluster at {here or 'this machine'} ({_first_line(error)}); start one with "
+            f"no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with "
             "ray start --head, and give its address as --address HOST:6379"
         ) from None
     if threading.current_thread() is threading.main_thread():
@@ -203,9 +210,9 @@ def _require_listener(address: str) -> None:
         socket.create_connection((real, port), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         hint = (
-            "; Ray takes this for the machine's own address, unless "
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 is set, for a cluster that was started with "
-            f"--node-ip-address={host}"
+            f". Or is it one that was started with --node-ip-address={host}? Ray looks for {host} "
+            f"under this machine's own address, {real}; to have it look at {host} itself, set "
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
             if real != host
             else ""
         )

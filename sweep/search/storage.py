@@ -51,8 +51,8 @@ _DRIVERS: Final = {
 }
 _DIALECTS: Final = ("sqlite", "postgresql", "mysql")
 _ALLOWED: Final = (
-    "allowed: sqlite:///FILE, postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME, "
-    "journal:///FILE, grpc://HOST:PORT"
+    "allowed: sqlite:///FILE, postgresql+psycopg://USER@HOST/NAME, "
+    "mysql://USER@HOST/NAME, journal:///FILE, grpc://HOST:PORT"
 )
 _BUSY_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10
@@ -98,6 +98,21 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
         StorageError: the URL is wrong, or nothing can be stored or read there. Passwords in the
             URL are masked in the message.
     """
+    check_storage_url(url)
+    match url.partition("://")[0]:
+        case "journal":
+            return _open_journal(url, must_exist)
+        case "grpc":
+            return _open_grpc(url)
+    return _open_database(_parse(url), url, must_exist)
+
+
+def check_storage_url(url: str) -> None:
+    """See that a URL is one of a store, without looking whether there is one.
+
+    Raises:
+        StorageError: it is not.
+    """
     if "://" not in url:
         raise StorageError(
             f"storage {_masked(url)!r}: not a URL; {_ALLOWED}; for a file write "
@@ -105,10 +120,11 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
         )
     match url.partition("://")[0]:
         case "journal":
-            return _open_journal(url, must_exist)
+            _journal_file(url)
         case "grpc":
-            return _open_grpc(url)
-    return _open_database(_parse(url), url, must_exist)
+            _grpc_address(url)
+        case _:
+            _parse(url)
 
 
 def _open_database(parsed: sqlalchemy.URL, url: str, must_exist: bool) -> RDBStorage:
@@ -212,14 +228,18 @@ class _JournalStore(JournalStorage):
         super().__init__(_JournalFile(str(path), JournalFileSymlinkLock(str(path))))
 
 
-def _open_journal(url: str, must_exist: bool) -> BaseStorage:
-    where, name = _masked(url), url.removeprefix("journal:///")
+def _journal_file(url: str) -> Path:
+    name = url.removeprefix("journal:///")
     if name == url or not name:
         raise StorageError(
-            f"{where}: names no file; write journal:///sweep.log (three slashes) for a file right "
-            "here, journal:////tmp/sweep.log for an absolute path"
+            f"{_masked(url)}: names no file; write journal:///sweep.log (three slashes) for a file "
+            "right here, journal:////tmp/sweep.log for an absolute path"
         )
-    path = Path(name)
+    return Path(name)
+
+
+def _open_journal(url: str, must_exist: bool) -> BaseStorage:
+    where, path = _masked(url), _journal_file(url)
     _check_file(path, url, must_exist)
     if path.exists() and path.stat().st_size and not _is_journal(path):
         raise StorageError(
@@ -250,15 +270,21 @@ class _GrpcStore(GrpcStorageProxy):
             super().__init__(host=host, port=port)
 
 
-def _open_grpc(url: str) -> BaseStorage:
-    where = _masked(url)
+def _grpc_address(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if host is None or port is None or parts != SplitResult("grpc", f"{host}:{port}", "", "", ""):
-        raise StorageError(f"{where}: not the address of a gRPC proxy; write grpc://HOST:PORT")
+        raise StorageError(
+            f"{_masked(url)}: not the address of a gRPC proxy; write grpc://HOST:PORT"
+        )
+    return host, port
+
+
+def _open_grpc(url: str) -> BaseStorage:
+    where, (host, port) = _masked(url), _grpc_address(url)
     try:
         storage = _GrpcStore(host, port, url)
         storage.wait_server_ready(timeout=_CONNECT_SECONDS)

@@ -171,7 +171,7 @@ def run_study(
         _create(config, storage)
         with hold_study(storage, config.name, config.execution, say, stop) as held:
             asked = config.budget.trials
-            config = _begin(config, storage, dataset)
+            config = _begin(config, storage, dataset, say)
             held.call(record_spill, held.spill, storage, config.name, say)
             held.call(_fail_leftovers, storage, config.name)
             if not held.call(load_study_record, storage, config.name).baselines:
@@ -244,7 +244,9 @@ def _create(config: StudyConfig, storage: BaseStorage) -> None:
             )
 
 
-def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -> StudyConfig:
+def _begin(
+    config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary, say: Callable[[str], None]
+) -> StudyConfig:
     """Write the header of a new study, or see that an old one may go on.
 
     Returns:
@@ -257,7 +259,13 @@ def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -
     # New, or killed between its creation and its header, a study is still empty.
     unbegun = "sweep_schema" not in attributes and not study.get_trials(deepcopy=False)
     if not (unbegun and set(attributes) <= {"config", "dataset", LEASE}):
-        _check_comparable(config, dataset, *read_header(storage, config.name))
+        before, dataset_before = read_header(storage, config.name)
+        _check_comparable(config, dataset, before, dataset_before)
+        if before.sampler.batch != config.sampler.batch:
+            say(
+                f"Study {config.name!r} was asked {_asked_in(before)} before, and is "
+                f"{_asked_in(config)} now: it will not be the study that one of both alone gives"
+            )
     elif [d.name.lower() for d in study.directions] != [o.direction for o in config.objectives]:
         raise StorageError(
             f"study {config.name!r} is an empty Optuna study with other objectives; "
@@ -275,6 +283,11 @@ def _begin(config: StudyConfig, storage: BaseStorage, dataset: DatasetSummary) -
         if stored.get(key) != value:
             study.set_user_attr(key, value)
     return config
+
+
+def _asked_in(config: StudyConfig) -> str:
+    batch = config.sampler.batch
+    return f"in batches of {batch}" if batch else "one by one"
 
 
 def _check_comparable(

@@ -121,7 +121,8 @@ class WorkerPool(Executor):
         self,
         hire: Callable[[], Worker],
         size: int,
-        kind: str = "workers",
+        kind: str = "worker",
+        note: str = "",
         *,
         quorum: int | None = None,
         say: Callable[[str], None] = lambda _: None,
@@ -133,13 +134,15 @@ class WorkerPool(Executor):
         Args:
             hire: makes a worker that is not started.
             size: how many, at least 1.
-            kind: what to call them when they are started.
+            kind: what to call one, when they are started.
+            note: what to add then.
             quorum: how many must be ready before `prepare` returns; all unless told.
             say: told of workers that die.
             grace: see `GRACE`.
             clock: seconds.
         """
-        self._hire, self._size, self._kind, self._quorum = hire, size, kind, quorum or size
+        self._hire, self._size, self._quorum = hire, size, quorum or size
+        self._starting = f"Starting {size} {kind}{'' if size == 1 else 's'}{note}"
         self._say, self._grace, self._clock = say, grace, clock
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._ready: Future[None] = Future()
@@ -166,7 +169,7 @@ class WorkerPool(Executor):
             WorkerError: they die before they are ready. An error of theirs is raised as it is.
         """
         if self._thread is None:
-            self._say(f"Starting {self._size} {self._kind}")
+            self._say(self._starting)
             self._thread = threading.Thread(target=self._run, name="sweep workers", daemon=True)
             self._thread.start()
             self._events.put(self._fill)

@@ -120,3 +120,19 @@ def test_what_has_ended_of_a_batch_is_recorded_when_no_worker_can_be_had(
         run(small_study(12, sampler="random", batch=4), memory, train)
     record = load_study_record(memory, "small")
     assert [trial.state for trial in record.trials] == [*["complete"] * 6, "failed", "complete"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (3, 4, "in batches of 3 before, and is in batches of 4 now"),
+        (None, 4, "one by one before, and is in batches of 4 now"),
+        (3, 3, None),
+    ],
+)
+def test_a_launch_that_asks_for_other_batches_than_before_says_so(memory, before, now, words):
+    said: list[str] = []
+    run(small_study(6, batch=before), memory)
+    run(small_study(9, batch=now), memory, say=said.append)
+    told = [line for line in said if "was asked" in line]
+    assert told == [] if words is None else words in told[0]

@@ -24,7 +24,7 @@ from sweep import pipeline
 from sweep.data.batches import TrainingData
 from sweep.errors import WorkerError
 from sweep.results import LossWeights, StudyRecord, TrialResult
-from sweep.search.cluster import RayWorker, connected, room, share
+from sweep.search.cluster import RayWorker, connected, ray_address, room, share
 from sweep.search.executors import Executor, Train, TrialSpec
 from sweep.search.study import Progress, run_study
 from sweep.search.workers import WorkerPool
@@ -278,7 +278,10 @@ def test_a_loopback_address_that_ray_takes_for_the_machines_own_is_explained(mon
 def test_an_address_from_the_environment_counts_as_given(monkeypatch) -> None:
     address = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(WorkerError, match=f"no Ray cluster at {address}"), connected(None):
+    with (
+        pytest.raises(WorkerError, match=f"no Ray cluster at {address}"),
+        connected(ray_address(None)),
+    ):
         pass
 
 

@@ -268,7 +268,7 @@ def test_an_answer_that_comes_as_its_worker_is_stopped_is_taken_and_the_worker_i
 
 
 def test_prepare_waits_for_the_quorum_and_slots_are_the_workers_that_are_there(pools) -> None:
-    fakes = pools(3, quorum=2, kind="Ray workers")
+    fakes = pools(3, quorum=2, kind="Ray worker")
     preparing = fakes.prepare()
     assert fakes.said == ["Starting 3 Ray workers"]
     assert fakes.pool.slots == 3  # are to be

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweep.errors import ConfigError, ExportError, SweepError
+from sweep.errors import ConfigError, ExportError, StorageError, SweepError
 from sweep.terminal import (
     Stop,
     counting,
@@ -51,7 +52,8 @@ app = typer.Typer(
     "[bold]sweep front tutorial[/]                the Pareto front as a table\n\n"
     "[bold]sweep report tutorial[/]               plots and tables in reports/tutorial/\n\n"
     "[bold]sweep export tutorial --pick knee --output best.json --model model[/]\n\n"
-    "[bold]sweep predict model --user 42 --top 10[/]",
+    "[bold]sweep predict model --user 42 --top 10[/]\n\n"
+    "[bold]sweep serve[/]                         all of it in a browser",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at a dataset, or fetch and encode it.")
 app.add_typer(data_app, name="data")
@@ -136,7 +138,7 @@ def launch(
     from sweep import pipeline
     from sweep.config import load_study
     from sweep.report.tables import front_records
-    from sweep.search.replication import replication_plan
+    from sweep.search.replication import is_cut_short
     from sweep.search.storage import check_storage_url, storage_url
 
     number = int(workers) if workers and workers.isdecimal() else workers
@@ -170,9 +172,7 @@ def launch(
             f"Next: sweep report {record.name}{option} for the plots, "
             f"sweep export {record.name} --pick knee --output best.json{option} for the weights"
         )
-    asked = config.budget.trials
-    done = sum(trial.state in ("complete", "pruned") for trial in record.trials)
-    if stop.is_set() and (asked is None or done < asked or any(replication_plan(record))):
+    if stop.is_set() and is_cut_short(record):
         say(f"Stopped. To go on: {this_command()}")
         raise typer.Exit(130)
 
@@ -386,6 +386,203 @@ def ablate(
     for row in ablation_table(record, ablation).itertuples(index=False):
         table.add_row(*map(str, row))
     print_table(table)
+
+
+@app.command()
+def choose(
+    study: StudyArgument,
+    pick: Annotated[
+        str, typer.Option(metavar="RULE", help="Which trial; rules as for export.")
+    ] = "knee",
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which trial a rule chooses, and why; export writes its weights."""
+    from sweep.front.selection import choose as choose_trial
+    from sweep.report.summary import summarise
+    from sweep.report.tables import trial_record
+
+    record = _load(study, storage)
+    choice = choose_trial(record, pick)
+    if as_json:
+        found = trial_record(summarise(record), choice.trial)
+        print_json({**found, "rule": str(choice.rule), "reason": choice.reason})
+        return
+    typer.echo(choice.reason)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
+    storage: StorageOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the file; repeatable."),
+    ] = None,
+) -> None:
+    """Check a study file, and estimate how long it takes by the studies of the storage."""
+    from sweep.config import load_study
+    from sweep.search.records import list_studies, load_study_record
+    from sweep.search.storage import open_storage, storage_url
+    from sweep.service.views import estimate
+
+    config = load_study(file, overrides or [])
+    records = []
+    with suppress(StorageError):  # no store yet: nothing has been timed
+        store = open_storage(storage_url(storage, os.environ), must_exist=True)
+        records = [
+            load_study_record(store, line.name) for line in list_studies(store) if not line.problem
+        ]
+    typer.echo(f"{file}: study {config.name} is valid")
+    found = estimate(config, records)
+    about = f"about {_duration_text(found.seconds)} ({found.text})" if found.seconds else found.text
+    typer.echo(f"Time: {about}")
+
+
+def _duration_text(seconds: float) -> str:
+    return f"{seconds / 60:.3g} minutes" if seconds >= 60 else f"{seconds:.3g} s"
+
+
+@app.command()
+def compare(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Names of stored studies.")
+    ],
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare studies: the best of each objective, the front's size and its hypervolume."""
+    from sweep.report.compare import compared, comparison_note
+
+    records = [_load(study, storage) for study in studies]
+    found = [compared(record) for record in records]
+    note = comparison_note(records)
+    if as_json:
+        print_json({"studies": [asdict(one) for one in found], "note": note})
+        return
+    table = new_table("Studies", "study", "trials", "front", "hypervolume", "best of each")
+    for one in found:
+        best = ", ".join(f"{metric} {value:.4f}" for metric, value in one.best.items())
+        volume = f"{one.hypervolume:.4f}" if one.hypervolume is not None else "–"
+        table.add_row(one.name, str(one.done), str(len(one.front)), volume, best or "–")
+    table.caption = note
+    print_table(table)
+
+
+@app.command()
+def stop(study: StudyArgument, storage: StorageOption = None) -> None:
+    """Stop a study that a service runs, once what trains is recorded.
+
+    A launch at a command line is stopped there, with Ctrl-C.
+    """
+    from sweep.search.requests import load_asked, write_wanted
+    from sweep.search.storage import open_storage, storage_url
+
+    store = open_storage(storage_url(storage, os.environ), must_exist=True)
+    asked = load_asked(store, study)
+    if asked.launch is None or asked.ended is not None:
+        raise StorageError(
+            f"study {study!r} was not launched by a service, or has ended; a launch at a command "
+            "line is stopped there, with Ctrl-C"
+        )
+    write_wanted(store, study, asked.launch, "stop")
+    say(f"Study {study!r} is to stop; the service sees to it")
+
+
+@app.command()
+def archive(study: StudyArgument, storage: StorageOption = None) -> None:
+    """Put a study away, out of the list; nothing of it is lost."""
+    _archive(study, storage, datetime.now(UTC))
+    say(f"Study {study!r} is archived; sweep restore {study} gets it back")
+
+
+@app.command()
+def restore(study: StudyArgument, storage: StorageOption = None) -> None:
+    """Get an archived study back into the list."""
+    _archive(study, storage, None)
+    say(f"Study {study!r} is back in the list")
+
+
+def _archive(study: str, storage: str | None, at: datetime | None) -> None:
+    from sweep.search.requests import write_archived
+    from sweep.search.storage import open_storage, storage_url
+
+    store = open_storage(storage_url(storage, os.environ), must_exist=True)
+    write_archived(store, study, at)
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; any but this machine's own needs a token."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    storage: StorageOption = None,
+    studies: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the study files that can be launched.")
+    ] = Path("studies"),
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SWEEP_TOKEN",
+            show_envvar=False,
+            help="What requests must bring.  [dim]default: $SWEEP_TOKEN; none on this machine's "
+            "own addresses, else a new one[/]",
+        ),
+    ] = None,
+    running: Annotated[
+        int, typer.Option(metavar="N", help="So many studies run at once; the others wait.")
+    ] = 1,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name that it is called by; repeatable."),
+    ] = None,
+    https: Annotated[
+        bool, typer.Option("--https", help="Browsers come by https, through a proxy.")
+    ] = False,
+    log_format: Annotated[
+        str, typer.Option(metavar="text|json", help="Of the log on standard error.")
+    ] = "text",
+) -> None:
+    """Serve the web page and the HTTP API: launch, watch, compare, choose and export.
+
+    What runs goes on when the service ends, and the next one finds it.
+
+    [dim]Examples:[/]
+
+      sweep serve
+
+      sweep serve --port 9000 --storage sqlite:///team.db --running 2
+
+      SWEEP_TOKEN=... sweep serve --host 0.0.0.0 --allow-host sweep.example.org --https
+    """
+    from sweep.search.storage import storage_url
+    from sweep.service.security import is_loopback, new_token
+    from sweep.service.server import serve as serve_until_told
+    from sweep.service.settings import ServiceSettings
+
+    if log_format not in ("text", "json"):
+        raise ConfigError(f"--log-format: found {log_format!r}; allowed: text, json")
+    url = storage_url(storage, os.environ)
+    is_new = token is None and not is_loopback(host)
+    token = new_token() if is_new else token
+    settings = ServiceSettings(
+        storage=url,
+        studies=studies,
+        host=host,
+        port=port,
+        token=token,
+        running=running,
+        hosts=tuple(allow_host or ()),
+        log_format="json" if log_format == "json" else "text",
+        https=https,
+    )
+    place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    say(f"sweep at {place}{f'#token={token}' if is_new else ''}  (Ctrl-C ends the service)")
+    if not is_loopback(host):
+        say("It can be reached from other machines: whoever has the token can launch studies here")
+    serve_until_told(settings)
 
 
 @app.command()

@@ -664,7 +664,7 @@ def load_study(
     """
     path = Path(path)
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such study file; studies that come with sweep are in studies/"
@@ -674,19 +674,47 @@ def load_study(
             f"{path}: cannot be read as a UTF-8 text file ({error}); "
             "a study file is a TOML text, see studies/tutorial.toml"
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}; mend that line") from None
+    return parse_study(text, path.parent, str(path), overrides, options)
+
+
+def parse_study(
+    text: str,
+    folder: Path,
+    source: str,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, tuple[str, object]] = MappingProxyType({}),
+) -> StudyConfig:
+    """Check the text of a study file; the rest is as in `load_study`.
+
+    Args:
+        text: TOML.
+        folder: what a dataset path in it is relative to.
+        source: what to call it in an error.
+        overrides: `key=value` texts.
+        options: more of them.
+
+    Raises:
+        ConfigError: it is not TOML, or holds a wrong or unknown key.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply; a study file has two levels") from None
+    except ValueError as error:  # of a number with thousands of digits, too
+        raise ConfigError(f"{source}: not valid TOML: {error}; mend that line") from None
     given = {}
     for override in overrides:
         given[_apply_override(document, override)] = "--set"
     for key, (option, value) in options.items():
         _replace(document, key.split("."), value, option)
         given[key] = option
-    config = check_study(document, str(path), given)
+    config = check_study(document, source, given)
     if config.dataset.is_file:
-        overridden = any(text.partition("=")[0].strip() == "dataset.name" for text in overrides)
-        folder = Path() if overridden else path.parent
-        absolute = str((folder / config.dataset.name).resolve())
+        base = Path() if "dataset.name" in given else folder
+        try:
+            absolute = str((base / config.dataset.name).resolve())
+        except (ValueError, OSError) as error:  # a character that no path may have
+            raise ConfigError(f"{source}: dataset.name: not a path ({error})") from None
         dataset = config.dataset.model_copy(update={"name": absolute})
         config = config.model_copy(update={"dataset": dataset})
     return config

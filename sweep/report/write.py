@@ -189,16 +189,43 @@ def _tables(summary: Summary) -> dict[str, bytes]:
     return {name: text.encode("utf-8") for name, text in texts.items()}
 
 
+def _pareto(summary: Summary) -> Figure:
+    from sweep.report import pareto
+
+    return pareto.pareto_figure(pareto.pareto_info(summary))
+
+
+def _weights(summary: Summary) -> Figure:
+    from sweep.report import weights
+
+    return weights.weights_figure(weights.weights_info(summary))
+
+
+def _hypervolume(summary: Summary) -> Figure:
+    from sweep.report import hypervolume
+
+    return hypervolume.hypervolume_figure(hypervolume.hypervolume_info(summary))
+
+
+def _curves(summary: Summary) -> Figure:
+    from sweep.report import curves
+
+    return curves.curves_figure(curves.curves_info(summary))
+
+
+_FIGURES: Mapping[str, Callable[[Summary], Figure]] = {
+    "pareto_front": _pareto,
+    "weights": _weights,
+    "hypervolume": _hypervolume,
+    "learning_curves": _curves,
+}
+
+
 def _pictures(summary: Summary) -> dict[str, bytes]:
-    from sweep.report import curves, hypervolume, importance, pareto, style, weights
+    from sweep.report import importance, style
 
     with style.house_style():
-        figures = {
-            "pareto_front": pareto.pareto_figure(pareto.pareto_info(summary)),
-            "weights": weights.weights_figure(weights.weights_info(summary)),
-            "hypervolume": hypervolume.hypervolume_figure(hypervolume.hypervolume_info(summary)),
-            "learning_curves": curves.curves_figure(curves.curves_info(summary)),
-        }
+        figures = {name: figure(summary) for name, figure in _FIGURES.items()}
         if (mattered := importance.importances_info(summary)) is not None:
             figures["importances"] = importance.importances_figure(mattered)
         if (ablation := importance.ablation_info(summary)) is not None:
@@ -208,6 +235,20 @@ def _pictures(summary: Summary) -> dict[str, bytes]:
             for name, figure in figures.items()
             for kind in ("png", "svg")
         }
+
+
+def picture_of(summary: Summary, name: str, kind: str) -> bytes:
+    """One of the pictures that every report has, as the content of a "png" or "svg" file.
+
+    Args:
+        summary: of the study.
+        name: `pareto_front`, `weights`, `hypervolume` or `learning_curves`.
+        kind: "png" or "svg".
+    """
+    from sweep.report import style
+
+    with style.house_style():
+        return rendered(_FIGURES[name](summary), kind)
 
 
 def rendered(figure: Figure, kind: str) -> bytes:

@@ -33,6 +33,12 @@ _SETTLE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
 
 
+def is_leased(attributes: Mapping[str, Any], now: float) -> bool:
+    """Whether a study's attributes hold a lease that has not expired at `now`, s since 1970."""
+    lease = attributes.get(ATTRIBUTE)
+    return lease is not None and now < lease["renewed"] + lease["seconds"]
+
+
 class LeaseLostError(StorageError):
     """Another launch has taken the study over."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -51,6 +52,31 @@ def exclusive(path: Path, what: str, advice: str, patience: float = 0.0) -> Iter
     finally:
         path.unlink(missing_ok=True)  # before the lock is dropped: then it is still ours
         os.close(descriptor)
+
+
+def locked_by(path: Path) -> int | None:
+    """The id of the process that holds a lock on this machine; None if nobody does.
+
+    Raises:
+        StorageError: the file cannot be looked at.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be looked at ({error.strerror}); see to its permissions"
+        ) from None
+    try:
+        # Shared, so that many may look at once; a holder to be waits for a moment (`patience`).
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        found = re.match(r"process (\d+) ", _holder(path))
+        return int(found[1]) if found else 0
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def this_process() -> str:

@@ -155,6 +155,17 @@ def load_study_record(storage: BaseStorage | str, name: str) -> StudyRecord:
             to_trial(frozen, config, attributes.get(f"replicates:{frozen.number}", ()))
             for frozen in storage.get_all_trials(study_id, deepcopy=False)
         )
+    return study_record(name, config, dataset, attributes, trials)
+
+
+def study_record(
+    name: str,
+    config: StudyConfig,
+    dataset: DatasetSummary,
+    attributes: Mapping[str, Any],
+    trials: tuple[Trial, ...],
+) -> StudyRecord:
+    """A whole study, of its header, its user attributes and its trials."""
     return StudyRecord(
         name=name,
         config=config,

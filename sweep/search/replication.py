@@ -65,6 +65,13 @@ def replication_plan(record: StudyRecord) -> Iterator[tuple[Trial, int]]:
                 yield trial, seed
 
 
+def is_cut_short(record: StudyRecord) -> bool:
+    """Whether a launch that was told to stop has left something to do."""
+    asked = record.config.budget.trials
+    done = sum(trial.state in ("complete", "pruned") for trial in record.trials)
+    return asked is None or done < asked or any(replication_plan(record))
+
+
 def train_replicates(
     record: StudyRecord,
     held: HeldStudy,

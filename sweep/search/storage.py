@@ -36,8 +36,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from sweep.errors import StorageError
-from sweep.search.lease import hold_lease
-from sweep.search.lock import exclusive, this_process
+from sweep.search.lease import hold_lease, is_leased
+from sweep.search.lock import exclusive, locked_by, this_process
 
 DEFAULT_URL: Final = "sqlite:///sweep.db"
 ENVIRONMENT_VARIABLE: Final = "SWEEP_STORAGE"
@@ -560,6 +560,7 @@ def single_writer(
         _lock_file(engine.url, study),
         f"study {study!r} in {engine.url.database} is being launched",
         "wait until it is done, or end that process, then launch again to go on",
+        patience=0.2,  # whoever looks whether it is held (`is_held`) holds it for a moment
     )
     with launched:
         sqlalchemy.event.listen(engine, "connect", set_up)
@@ -580,6 +581,21 @@ def single_writer(
                 engine.connect() as connection,
             ):
                 connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+
+
+def is_held(storage: BaseStorage, study: str, attributes: Mapping[str, Any], now: float) -> bool:
+    """Whether a coordinator is at work on a study, wherever it was launched.
+
+    Args:
+        storage: what `open_storage` gave.
+        study: its name.
+        attributes: its user attributes.
+        now: seconds since 1970.
+    """
+    engine = getattr(storage, "engine", None)
+    if engine is not None and engine.dialect.name == "sqlite":
+        return locked_by(_lock_file(engine.url, study)) is not None
+    return is_leased(attributes, now)
 
 
 def _nothing_to_check() -> None:

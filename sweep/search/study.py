@@ -59,6 +59,7 @@ from sweep.search.records import (
     write_baselines,
 )
 from sweep.search.replication import train_replicates
+from sweep.search.requests import ATTRIBUTES as REQUESTS
 from sweep.search.sampler import build_sampler, check_sampler
 from sweep.search.space import (
     contains,
@@ -258,7 +259,7 @@ def _begin(
     attributes = storage.get_study_user_attrs(study_id)
     # New, or killed between its creation and its header, a study is still empty.
     unbegun = "sweep_schema" not in attributes and not study.get_trials(deepcopy=False)
-    if not (unbegun and set(attributes) <= {"config", "dataset", LEASE}):
+    if not (unbegun and set(attributes) <= {"config", "dataset", LEASE, *REQUESTS}):
         before, dataset_before = read_header(storage, config.name)
         _check_comparable(config, dataset, before, dataset_before)
         if before.sampler.batch != config.sampler.batch:

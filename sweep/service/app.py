@@ -1,0 +1,182 @@
+"""The service put together: the API, the page, and what guards them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+
+from sweep.errors import (
+    ConfigError,
+    ExportError,
+    SelectionError,
+    StorageError,
+    StudyNotFoundError,
+    SweepError,
+)
+from sweep.search.storage import open_storage
+from sweep.service import views
+from sweep.service.api import ConflictError, Service, health, router
+from sweep.service.exports import Exports
+from sweep.service.logs import AccessLog
+from sweep.service.metrics import Measured, Metrics
+from sweep.service.reading import Reader
+from sweep.service.schemas import Problem
+from sweep.service.security import (
+    Access,
+    Guard,
+    Refusal,
+    Tokens,
+    allowed_hosts,
+    refusal_response,
+)
+from sweep.service.settings import ServiceSettings
+from sweep.service.supervisor import Supervisor
+
+STATIC = Path(str(files("sweep.service"))) / "static"
+READ_SECONDS = 1.0
+
+_STATUSES: dict[type[SweepError], int] = {
+    StudyNotFoundError: 404,
+    ExportError: 404,
+    ConflictError: 409,
+    ConfigError: 422,
+    SelectionError: 422,
+    StorageError: 503,
+}
+
+
+def problem(status: int, detail: str) -> Response:
+    """An error by RFC 9457."""
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    return Response(body.model_dump_json(), status, media_type="application/problem+json")
+
+
+def create_service(settings: ServiceSettings) -> Service:
+    """Open the store, and get ready to run what is in it.
+
+    Raises:
+        StorageError: there can be no store at that URL.
+    """
+    storage = open_storage(settings.storage)
+    reader = Reader(storage, views.events)
+    service = Service(
+        settings=settings,
+        storage=storage,
+        reader=reader,
+        supervisor=Supervisor(storage, settings.storage, settings.running, reader.refresh),
+        exports=Exports(settings.storage),
+        metrics=Metrics(),
+        tokens=Tokens(settings.token),
+    )
+
+    def count() -> None:
+        service.lists += 1
+
+    reader.changed = count
+    return service
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application, unguarded."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.supervisor.start()
+        closed = threading.Event()
+
+        def read() -> None:
+            while not closed.wait(READ_SECONDS):
+                try:
+                    service.reader.refresh()
+                except SweepError:
+                    continue  # readers get the last state, and /readyz says why
+
+        threading.Thread(target=read, name="reader", daemon=True).start()
+        yield
+        closed.set()
+        service.closing.set()
+        service.supervisor.close()
+        service.exports.close()
+
+    app = FastAPI(
+        title="sweep",
+        version=importlib.metadata.version("sweep"),
+        description="Launch studies of loss weights, watch their fronts grow, choose and export.",
+        lifespan=lifespan,
+        docs_url=None,  # it would load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    app.state.service = service
+    app.include_router(router)
+    app.include_router(health)
+    app.add_exception_handler(Refusal, refusal_response)
+    app.add_exception_handler(SweepError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+
+    @app.get("/static/plotly.min.js", include_in_schema=False)
+    def plotly() -> FileResponse:
+        path = Path(str(files("plotly"))) / "package_data" / "plotly.min.js"
+        cache = {"Cache-Control": "public, max-age=86400"}
+        return FileResponse(path, media_type="text/javascript", headers=cache)
+
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+    def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    for path in ("/", "/studies/{name}", "/launch", "/compare", "/login"):
+        app.add_api_route(path, page, include_in_schema=False)
+    return app
+
+
+def guarded_app(service: Service) -> Any:
+    """The application as it is served: counted, logged, compressed and guarded."""
+    settings = service.settings
+    access = Access(
+        hosts=allowed_hosts(settings.host, settings.hosts),
+        token=settings.token,
+        requests_per_second=settings.requests_per_second,
+        burst=settings.burst,
+        https=settings.https,
+        any_address=settings.token is not None,
+    )
+    app = GZipMiddleware(create_app(service), minimum_size=2048)
+    return AccessLog(Measured(Guard(app, access, tokens=service.tokens), service.metrics))
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    status = next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+    return problem(status, str(error))
+
+
+async def _on_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    lines = []
+    for one in error.errors():
+        if one["type"] == "json_invalid":
+            return problem(400, "the body is not JSON")
+        place, *rest = (str(part) for part in one["loc"])
+        lines.append(f"{'.'.join(rest) or place}: {one['msg']}")
+    return problem(422, "\n".join(lines))
+
+
+async def _on_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    answer = problem(error.status_code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer

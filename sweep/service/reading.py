@@ -1,0 +1,232 @@
+"""Studies as the service reads them: kept in memory, and only what is new is read.
+
+A study that somebody looks at is read again every second. What follows from it, as its front, is
+computed once for each state that it was in; readers get the last state that is whole, so they never
+wait for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from optuna.storages import BaseStorage, get_storage
+
+from sweep.config import check_study
+from sweep.errors import StudyNotFoundError
+from sweep.report.summary import Summary, summarise
+from sweep.results import StudyRecord, Trial
+from sweep.search.records import read_header, study_record, to_trial
+from sweep.search.requests import Asked, list_asked, read_asked
+from sweep.search.storage import storage_errors
+
+IDLE_SECONDS: Final = 300.0
+"""After which a study that nobody looks at is forgotten."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A study in one state; `version` is another one in any other state."""
+
+    version: str
+    asked: Asked
+    record: StudyRecord
+    lease: Any
+    revisions: tuple[int, ...]  # of each trial: grows with its replicates, once it has ended
+    made: dict[str, bytes] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """What follows from the trials; None while none is complete."""
+        return summarise(self.record) if self.record.complete else None
+
+    def document(self, name: str, make: Callable[[Snapshot], Any]) -> bytes:
+        """A JSON document about this state, made once."""
+        with self._lock:
+            if name not in self.made:
+                self.made[name] = make(self).model_dump_json().encode()
+            return self.made[name]
+
+
+Tell = Callable[[Snapshot | None, Snapshot], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that viewers are told; `number` counts up by one."""
+
+    number: int
+    name: str
+    data: str
+
+
+class Watch:
+    """One study that somebody looks at."""
+
+    def __init__(
+        self, storage: BaseStorage, name: str, tell: Tell, clock: Callable[[], float]
+    ) -> None:
+        """Reads nothing yet; for the arguments see `Reader`."""
+        self.name = name
+        self._storage, self._tell, self._clock = storage, tell, clock
+        self._converted: dict[int, tuple[Any, Trial]] = {}
+        self._lock = threading.Lock()
+        self._makers: dict[str, Callable[[Snapshot], Any]] = {}
+        self.events: list[Event] = []
+        self.snapshot: Snapshot | None = None
+        self.used = clock()
+
+    def read(self) -> Snapshot:
+        """The state that was read last; it is read now where there is none.
+
+        Raises:
+            StudyNotFoundError: there is no such study.
+            StorageError: the store cannot be read.
+        """
+        self.used = self._clock()
+        return self.snapshot or self.refresh()
+
+    def document(self, name: str, make: Callable[[Snapshot], Any]) -> tuple[str, bytes]:
+        """The version and a JSON document of the last state."""
+        self._makers[name] = make
+        snapshot = self.read()
+        return snapshot.version, snapshot.document(name, make)
+
+    def refresh(self) -> Snapshot:
+        """Read what is new."""
+        with self._lock:
+            before = self.snapshot
+            now = self._read()
+            if before is not None and now.version == before.version:
+                return before
+            for name, make in self._makers.items():  # before readers see it: they never wait
+                if before is not None and name in before.made:
+                    now.document(name, make)
+            for name, data in self._tell(before, now):
+                self.events.append(Event(len(self.events), name, data))
+            self.snapshot = now
+            return now
+
+    def _read(self) -> Snapshot:
+        with storage_errors(self._storage):
+            try:
+                study_id = self._storage.get_study_id_from_name(self.name)
+            except KeyError:
+                raise StudyNotFoundError(f"no study {self.name!r} in this store") from None
+            attributes = self._storage.get_study_user_attrs(study_id)
+            asked = read_asked(self.name, attributes)
+            if asked is None:
+                raise StudyNotFoundError(f"no study {self.name!r} of sweep in this store")
+            if asked.is_sweeps:
+                config, dataset = read_header(self._storage, self.name)
+            else:
+                assert asked.launch is not None
+                config, dataset = check_study(asked.launch.config, f"study {self.name!r}"), None
+            frozen = self._storage.get_all_trials(study_id, deepcopy=False)
+            trials = []
+            for one in frozen:
+                replicates = attributes.get(f"replicates:{one.number}", ())
+                mark = (one.state, len(replicates), asked.is_sweeps)
+                known = self._converted.get(one.number)
+                if known is None or known[0] != mark:
+                    known = mark, to_trial(one, config, replicates)
+                    self._converted[one.number] = known
+                trials.append(known[1])
+        revisions = tuple(
+            1 + len(t.replicates) if t.state not in ("running", "waiting") else 0 for t in trials
+        )
+        others = {k: v for k, v in attributes.items() if not k.startswith(("replicates:", "lease"))}
+        text = json.dumps([self.name, revisions, others], sort_keys=True, default=str)
+        version = hashlib.sha256(text.encode()).hexdigest()[:16]
+        record = (
+            study_record(self.name, config, dataset, attributes, tuple(trials))
+            if dataset is not None
+            else StudyRecord(self.name, config, None, tuple(trials))
+        )
+        return Snapshot(version, asked, record, attributes.get("lease"), revisions)
+
+
+class Reader:
+    """All studies of a store, for readers in many threads."""
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        tell: Tell,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            storage: what `open_storage` gave.
+            tell: gives the names and the data of events, from a study's state before and now.
+            clock: seconds.
+        """
+        self._storage = get_storage(storage)  # reads what has ended once
+        self._tell, self._clock = tell, clock
+        self._watches: dict[str, Watch] = {}
+        self._lock = threading.Lock()
+        self.boot = uuid.uuid4().hex[:8]  # events of another process have other numbers
+        self.changed: Callable[[], None] = lambda: None
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    def watch(self, name: str) -> Watch:
+        """The watch of a study; made if there is none.
+
+        Raises:
+            StudyNotFoundError: there is no such study.
+        """
+        with self._lock:
+            watch = self._watches.get(name)
+        if watch is None:
+            watch = Watch(self._storage, name, self._tell, self._clock)
+            watch.refresh()
+            with self._lock:
+                watch = self._watches.setdefault(name, watch)
+        return watch
+
+    def names(self) -> tuple[Asked, ...]:
+        """All studies, by name."""
+        return list_asked(self._storage)
+
+    def refresh(self, name: str | None = None) -> None:
+        """Read again what is looked at, or one study; forget what nobody looks at."""
+        with self._lock:
+            now = self._clock()
+            for one in [w for w in self._watches.values() if now - w.used > IDLE_SECONDS]:
+                del self._watches[one.name]
+            watches = [w for w in self._watches.values() if name in (None, w.name)]
+        changed = False
+        for watch in watches:
+            before = watch.snapshot
+            changed |= watch.refresh() is not before
+        if changed or name is not None:
+            self.changed()
+            with self._lock:
+                waiting, self._waiting = self._waiting, set()
+            for loop, event in waiting:
+                with suppress(RuntimeError):  # the loop has been closed
+                    loop.call_soon_threadsafe(event.set)
+
+    async def next_change(self, seconds: float) -> None:
+        """Wait until something has changed, or for so many seconds."""
+        event = asyncio.Event()
+        entry = asyncio.get_running_loop(), event
+        with self._lock:
+            self._waiting.add(entry)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), seconds)
+        finally:
+            with self._lock:
+                self._waiting.discard(entry)

@@ -182,9 +182,7 @@ def message(study: Path, *overrides: str) -> str:
 
 def test_an_unknown_key_is_told_with_the_allowed_ones_and_the_nearest(study):
     text = message(study, "training.epoch=3")
-    assert text.startswith(
-        "--set: training.epoch: unknown key; allowed here: batch_size, epochs"
-    )
+    assert text.startswith("--set: training.epoch: unknown key; allowed here: batch_size, epochs")
     assert "did you mean 'epochs'?" in text
 
 

@@ -240,6 +240,15 @@ def header(config: StudyConfig, dataset: DatasetSummary) -> dict[str, Any]:
     }
 
 
+def not_found(storage: BaseStorage, name: str) -> StudyNotFoundError:
+    """The error for a study that is not there, with those that are."""
+    names = _names(storage)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    there = f"there are: {', '.join(names)}" if names else "there are none; launch one first"
+    return StudyNotFoundError(f"no study {name!r} in this store; {there}{hint}")
+
+
 def read_header(storage: BaseStorage, name: str) -> tuple[StudyConfig, DatasetSummary]:
     """The configuration and the dataset of a stored study.
 
@@ -250,11 +259,7 @@ def read_header(storage: BaseStorage, name: str) -> tuple[StudyConfig, DatasetSu
     try:
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
-        names = _names(storage)
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        there = f"there are: {', '.join(names)}" if names else "there are none; launch one first"
-        raise StudyNotFoundError(f"no study {name!r} in this store; {there}{hint}") from None
+        raise not_found(storage, name) from None
     attributes = storage.get_study_user_attrs(study_id)
     schema = attributes.get("sweep_schema")
     if schema is None:

@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-import optuna
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 
 from sweep.config import StudyConfig
-from sweep.errors import StorageError, StudyNotFoundError
+from sweep.errors import StorageError
+from sweep.search.records import not_found
 from sweep.search.storage import storage_errors
 
 LAUNCH: Final = "launch"
@@ -115,7 +116,7 @@ def load_asked(storage: BaseStorage, name: str) -> Asked:
             attributes = {}
     asked = read_asked(name, attributes)
     if asked is None:
-        raise StudyNotFoundError(f"no study {name!r} in this store; sweep list shows what there is")
+        raise not_found(storage, name)
     return asked
 
 
@@ -130,11 +131,8 @@ def request_launch(storage: BaseStorage, config: StudyConfig, request: LaunchReq
             study_id = storage.get_study_id_from_name(config.name)
         except KeyError:
             with suppress(DuplicatedStudyError):  # another was quicker
-                optuna.create_study(
-                    storage=storage,
-                    study_name=config.name,
-                    directions=[objective.direction for objective in config.objectives],
-                )
+                directions = [StudyDirection[o.direction.upper()] for o in config.objectives]
+                storage.create_new_study(directions, config.name)
             study_id = storage.get_study_id_from_name(config.name)
         else:
             attributes = storage.get_study_user_attrs(study_id)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import threading
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -98,11 +99,13 @@ def create_app(service: Service) -> FastAPI:
         closed = threading.Event()
 
         def read() -> None:
-            while not closed.wait(READ_SECONDS):
-                try:
+            seconds = READ_SECONDS
+            while not closed.wait(seconds):
+                began = time.monotonic()
+                with suppress(SweepError):  # readers get the last state, and /readyz says why
                     service.reader.refresh()
-                except SweepError:
-                    continue  # readers get the last state, and /readyz says why
+                # A front of thousands takes a moment: most of the time is for those who look.
+                seconds = max(READ_SECONDS, 4 * (time.monotonic() - began))
 
         threading.Thread(target=read, name="reader", daemon=True).start()
         yield
@@ -127,6 +130,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(SweepError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_fault)
 
     @app.get("/static/plotly.min.js", include_in_schema=False)
     def plotly() -> FileResponse:
@@ -173,6 +177,11 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
         place, *rest = (str(part) for part in one["loc"])
         lines.append(f"{'.'.join(rest) or place}: {one['msg']}")
     return problem(422, "\n".join(lines))
+
+
+async def _on_fault(_: Request, error: Exception) -> Response:
+    del error  # uvicorn logs it, with its traceback
+    return problem(500, "the service failed; its log says why")
 
 
 async def _on_http(_: Request, error: Exception) -> Response:

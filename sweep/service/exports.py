@@ -44,7 +44,7 @@ class Exports:
             folder: where to keep the files; in the state directory by default.
         """
         self._url = url
-        self._folder = folder or state_directory() / "exports"
+        self._folder = (folder or state_directory() / "exports").absolute()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._running: dict[str, subprocess.Popen[bytes] | None] = {}
 
@@ -85,7 +85,8 @@ class Exports:
         folder = self.folder(key)
         request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
         log = folder / "log.txt"
-        lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+        text = log.read_text("utf-8", "replace") if log.exists() else ""
+        lines = text.replace(f"{folder}/", "").splitlines()  # where it is, is the service's affair
         state = "failed"
         message: str | None = "the service was ended meanwhile; ask again"
         if key in self._running:
@@ -131,12 +132,12 @@ class Exports:
     ) -> None:
         folder = self._folder / key
         command = [sys.executable, "-m", "sweep.cli", "export", study, f"--pick={rule}"]
-        command += ["--output", "weights.json", *(["--model", "model"] if model else [])]
+        command += ["--output", str(folder / "weights.json")]
+        command += ["--model", str(folder / "model")] if model else []
         try:
             with (folder / "log.txt").open("wb") as log:
                 process = subprocess.Popen(
                     command,
-                    cwd=folder,
                     env=os.environ | {ENVIRONMENT_VARIABLE: self._url, "NO_COLOR": "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -22,10 +22,9 @@ from typing import Any, Final
 from optuna.storages import BaseStorage, get_storage
 
 from sweep.config import check_study
-from sweep.errors import StudyNotFoundError
 from sweep.report.summary import Summary, summarise
 from sweep.results import StudyRecord, Trial
-from sweep.search.records import read_header, study_record, to_trial
+from sweep.search.records import not_found, read_header, study_record, to_trial
 from sweep.search.requests import Asked, list_asked, read_asked
 from sweep.search.storage import storage_errors
 
@@ -122,11 +121,11 @@ class Watch:
             try:
                 study_id = self._storage.get_study_id_from_name(self.name)
             except KeyError:
-                raise StudyNotFoundError(f"no study {self.name!r} in this store") from None
+                raise not_found(self._storage, self.name) from None
             attributes = self._storage.get_study_user_attrs(study_id)
             asked = read_asked(self.name, attributes)
             if asked is None:
-                raise StudyNotFoundError(f"no study {self.name!r} of sweep in this store")
+                raise not_found(self._storage, self.name)
             if asked.is_sweeps:
                 config, dataset = read_header(self._storage, self.name)
             else:

@@ -42,6 +42,7 @@ def serve(settings: ServiceSettings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=settings.https,  # without a proxy they are the client's own word
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     _Server(config, service.closing).run()

@@ -1,0 +1,249 @@
+"""The service as a whole: studies launched, stopped, resumed, killed and exported over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+from serving import Served, serving
+
+from sweep.search.records import load_study_record
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def small(service) -> Served:
+    """The service, with the small study complete."""
+    service.post("/studies", {"file": "small.toml", "key": "first"}, 201)
+    assert service.await_state("small", "complete", "failed")["message"] is None
+    return service
+
+
+def sweep(service: Served, *arguments: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", "sweep.cli", *arguments],
+        cwd=service.folder,
+        env=os.environ | {"SWEEP_STORAGE": service.storage},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.slow
+def test_a_launched_study_is_the_one_that_the_command_line_makes(small, run, in_folder):
+    assert run("launch", "small.toml", "--storage", "sqlite:///own.db").code == 0
+    own = load_study_record(f"sqlite:///{in_folder}/own.db", "small")
+    there = load_study_record(small.storage, "small")
+    assert [t.weights for t in there.trials] == [t.weights for t in own.trials]
+    assert [t.result.metrics for t in there.trials if t.result] == [
+        t.result.metrics for t in own.trials if t.result
+    ]
+    assert [t.replicates for t in there.complete if t.replicates]
+
+
+@pytest.mark.slow
+def test_the_front_by_http_is_the_one_by_command_line(small):
+    assert small.get("/studies/small/front")["front"] == json.loads(
+        sweep(small, "front", "small", "--json")
+    )
+
+
+@pytest.mark.slow
+def test_points_are_columns_of_equal_length_and_agree_with_the_trials(small):
+    points = small.get("/studies/small/points")
+    trials = small.get("/studies/small/trials", params={"limit": 500})["trials"]
+    assert points["number"] == [trial["number"] for trial in trials]
+    assert points["x"] == [trial["metrics"]["rmse"] for trial in trials]
+    assert points["on_front"] == [trial["on_front"] for trial in trials]
+    assert len({len(column) for key, column in points.items() if key in ("x", "y", "n")}) == 1
+
+
+@pytest.mark.slow
+def test_trials_are_paged_and_sorted(small):
+    path = "/studies/small/trials"
+    best = small.get(path, params={"sort": "rmse", "limit": 4})
+    rest = small.get(path, params={"sort": "rmse", "offset": 4})
+    assert (best["total"], len(best["trials"]), len(rest["trials"])) == (6, 4, 2)
+    values = [trial["metrics"]["rmse"] for trial in best["trials"] + rest["trials"]]
+    assert values == sorted(values)
+    down = small.get(path, params={"sort": "rmse", "order": "desc"})["trials"]
+    assert [trial["metrics"]["rmse"] for trial in down] == values[::-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["knee", "min:rmse", "trial:3", "rmse<=99"])
+def test_a_rule_chooses_what_the_command_line_chooses(small, rule):
+    found = small.get("/studies/small/selection", params={"rule": rule})
+    told = json.loads(sweep(small, "choose", "small", "--pick", rule, "--json"))
+    assert (found["trial"], found["reason"]) == (told["trial"], told["reason"])
+
+
+@pytest.mark.slow
+def test_an_export_is_the_command_lines_but_for_its_time(small):
+    asked = small.post("/studies/small/exports", {"rule": "knee", "model": True}, 202)
+    deadline = time.monotonic() + 120
+    while asked["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        asked = small.get(f"/exports/{asked['id']}")
+    assert asked["state"] == "ready", asked
+    there = small.client.get(asked["files"]["weights"]).json()
+    output = small.folder / "best.json"
+    sweep(small, "export", "small", "--pick", "knee", "--output", str(output))
+    own = json.loads(output.read_text())
+    assert {**there, "created": None} == {**own, "created": None}
+    archive = small.client.get(asked["files"]["model"])
+    assert archive.content[:2] == b"PK"
+    assert b"saved_model.pb" in archive.content
+
+
+@pytest.mark.slow
+def test_an_answer_that_is_known_is_not_sent_again(small):
+    path = "/api/v1/studies/small/front"
+    first = small.client.get(path)
+    again = small.client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/studies/smal", 404, "did you mean 'small'"),
+        ("/studies/small/trials/99", 404, "has no trial 99"),
+        ("/studies/small/selection?rule=knees", 422, "knees"),
+        ("/studies/small/selection?rule=rmse<=0.001", 422, "the closest is trial"),
+        ("/study-files/..%2Fsweep.db", 404, "no study file"),
+        ("/exports/0123456789abcdef0123456789abcdef", 404, "no export"),
+    ],
+)
+def test_errors_are_problems_with_the_words_of_the_command_line(small, path, status, told):
+    answer = small.client.get(f"/api/v1{path}")
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    if "/study-files/" not in path:
+        assert told in answer.json()["detail"]
+
+
+@pytest.mark.slow
+def test_the_same_key_again_launches_nothing(small):
+    before = small.get("/studies/small")
+    small.post("/studies", {"file": "small.toml", "key": "first"}, 200)
+    assert small.get("/studies/small") == before
+
+
+@pytest.mark.slow
+def test_a_draft_says_all_that_is_wrong_and_what_it_would_take(small):
+    wrong = small.post("/drafts", {"file": "small.toml", "overrides": ["training.epochs=-1"]})
+    assert wrong["valid"] is False
+    assert "training.epochs: found -1" in wrong["problems"][0]
+    right = small.post("/drafts", {"file": "small.toml", "overrides": ["budget.trials=100"]})
+    assert right["exists"] is True
+    assert right["estimate"]["seconds"] > 0
+    assert "as in study small" in right["estimate"]["text"]
+
+
+@pytest.mark.slow
+def test_a_study_is_archived_and_restored_with_all_it_has(small):
+    before = small.get("/studies/small/front")["front"]
+    assert small.client.delete("/api/v1/studies/small").status_code == 200
+    assert small.get("/studies")["total"] == 0
+    assert [one["name"] for one in small.get("/studies?archived=true")["studies"]] == ["small"]
+    small.post("/studies/small/restore")
+    assert small.get("/studies")["total"] == 1
+    assert small.get("/studies/small/front")["front"] == before
+
+
+def events(served: Served, study: str, last: str | None = None, until: int = 1) -> list[dict]:
+    """The first events of a stream, as many as asked."""
+    headers = {"Last-Event-ID": last} if last else {}
+    found: list[dict] = []
+    with served.client.stream("GET", f"/api/v1/studies/{study}/events", headers=headers) as answer:
+        one: dict[str, str] = {}
+        for line in answer.iter_lines():
+            key, _, value = line.partition(": ")
+            if not line and "event" in one:
+                found.append(one)
+                if len(found) == until:
+                    break
+            one = {} if not line else one | {key: value}
+    return found
+
+
+@pytest.mark.slow
+def test_a_study_is_watched_stopped_and_resumed_and_no_event_is_missed(service):
+    service.post("/studies", {"file": "long.toml", "overrides": ["budget.replicates=0"]}, 201)
+    service.await_study("long", lambda found: found["done"] >= 3)
+    seen = events(service, "long", until=12)
+    assert seen[0]["event"] == "snapshot"
+    again = events(service, "long", last=seen[5]["id"], until=6)
+    assert again == seen[6:12]
+    numbers = [json.loads(e["data"])["number"] for e in seen if e["event"] == "trial"]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    service.post("/studies/long/stop")
+    stopped = service.await_state("long", "stopped")
+    assert stopped["counts"].keys() == {"complete"}  # what ran was finished
+    service.post("/studies/long/resume")
+    more = service.await_study("long", lambda found: found["done"] > stopped["done"])
+    assert more["state"] == "running"
+    assert service.client.post("/api/v1/studies/long/resume", json={}).status_code == 409
+    service.post("/studies/long/stop")
+    service.await_state("long", "stopped")
+
+
+@pytest.mark.slow
+def test_kills_of_the_service_and_of_its_child_lose_nothing(tmp_path):
+    wanted = 60
+    with serving(tmp_path) as served:
+        changed = [f"budget.trials={wanted}", "budget.replicates=0", "name=storm"]
+        served.post("/studies", {"file": "small.toml", "overrides": changed}, 201)
+        for number in range(6):
+            seen = served.get("/studies/storm")["done"]
+            if number % 2:
+                served.kill()
+                served.restart()
+            elif (child := served.child()) is not None:
+                os.kill(child, signal.SIGKILL)
+            served.await_study(
+                "storm", lambda found, seen=seen: found["done"] > min(seen, wanted - 1)
+            )
+        served.await_state("storm", "complete")
+        record = load_study_record(served.storage, "storm")
+    assert len(record.complete) == wanted
+    replaced = [t.weights for t in record.complete if t.reference is None]
+    assert len(set(replaced)) == len(replaced)
+
+
+@pytest.mark.slow
+def test_with_a_token_only_its_bearer_gets_in(tmp_path):
+    with serving(tmp_path, token="correct-horse-battery") as served:
+        assert served.get("/studies")["total"] == 0
+        bare = httpx.get(f"{served.url}/api/v1/studies", trust_env=False)
+        assert bare.status_code == 401
+        wrong = httpx.post(
+            f"{served.url}/api/v1/session", json={"token": "incorrect-horse"}, trust_env=False
+        )
+        assert wrong.status_code == 401
+        right = httpx.post(
+            f"{served.url}/api/v1/session", json={"token": "correct-horse-battery"}, trust_env=False
+        )
+        assert right.status_code == 204
+        again = httpx.get(f"{served.url}/api/v1/studies", cookies=right.cookies, trust_env=False)
+        assert again.status_code == 200
+        log = (served.folder / "service.log").read_text()
+    assert "horse" not in log

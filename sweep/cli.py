@@ -422,9 +422,9 @@ def check(
 ) -> None:
     """Check a study file, and estimate how long it takes by the studies of the storage."""
     from sweep.config import load_study
+    from sweep.report.estimate import estimate
     from sweep.search.records import list_studies, load_study_record
     from sweep.search.storage import open_storage, storage_url
-    from sweep.service.views import estimate
 
     config = load_study(file, overrides or [])
     records = []
@@ -538,6 +538,9 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME", help="Another name that it is called by; repeatable."),
     ] = None,
+    rate: Annotated[
+        float, typer.Option(metavar="N", help="Requests a second of one client, in the long run.")
+    ] = 100,
     https: Annotated[
         bool, typer.Option("--https", help="Browsers come by https, through a proxy.")
     ] = False,
@@ -577,6 +580,8 @@ def serve(
         hosts=tuple(allow_host or ()),
         log_format="json" if log_format == "json" else "text",
         https=https,
+        requests_per_second=rate,
+        burst=round(4 * rate),
     )
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     say(f"sweep at {place}{f'#token={token}' if is_new else ''}  (Ctrl-C ends the service)")

@@ -43,9 +43,9 @@ def compared(record: StudyRecord) -> Comparison:
         values = objective_values(complete, objectives)
         reference = minimised(record.reference_point, objectives)
         box = math.prod((reference - minimised(record.ideal_point, objectives)).tolist())
-        found = hypervolume_history(minimised(values, objectives), reference)
+        found = hypervolume_history(values, reference)
         history = (found / box).tolist()
-        least = minimised(values, objectives).min(axis=0)
+        least = values.min(axis=0)
         best = {o.metric: o.sign * float(v) for o, v in zip(objectives, least, strict=True)}
     return Comparison(
         name=record.name,

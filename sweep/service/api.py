@@ -104,9 +104,9 @@ class Service:
 
     def runs(self, snapshot: Snapshot) -> bool:
         """Whether a coordinator has the study, wherever it was launched."""
-        name = snapshot.record.name
-        if self.supervisor.process_of(name) is not None:
-            return True
+        name, asked = snapshot.record.name, snapshot.asked
+        if asked.launch is not None and asked.ended is None:
+            return self.supervisor.process_of(name) is not None
         attributes = {} if snapshot.lease is None else {"lease": snapshot.lease}
         return is_held(self.storage, name, attributes, time.time())
 
@@ -486,7 +486,7 @@ def check_draft(request: Request, body: Draft) -> Checked:
         problems=[],
         name=config.name,
         exists=any(one.name == config.name for one in service.reader.names()),
-        estimate=views.estimate(config, service.records()),
+        estimate=views.estimated(config, service.records()),
         ranges=views.ranges(config),
         budget=config.budget.model_dump(exclude_none=True),
         objectives=views.objective_answers(config),

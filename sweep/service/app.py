@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
@@ -57,6 +58,16 @@ _STATUSES: dict[type[SweepError], int] = {
     SelectionError: 422,
     StorageError: 503,
 }
+
+
+class _Static(StaticFiles):
+    """Files that browsers ask about each time: modules of two versions must not mix."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        """See `StaticFiles.file_response`."""
+        response = super().file_response(*arguments, **options)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 def problem(status: int, detail: str) -> Response:
@@ -124,6 +135,11 @@ def create_app(service: Service) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.service = service
+    app.state.routes = [
+        (route.path_regex, route.methods)
+        for route in (*router.routes, *health.routes)
+        if isinstance(route, APIRoute)
+    ]
     app.include_router(router)
     app.include_router(health)
     app.add_exception_handler(Refusal, refusal_response)
@@ -138,7 +154,7 @@ def create_app(service: Service) -> FastAPI:
         cache = {"Cache-Control": "public, max-age=86400"}
         return FileResponse(path, media_type="text/javascript", headers=cache)
 
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", _Static(directory=STATIC))
 
     def page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
@@ -184,8 +200,17 @@ async def _on_fault(_: Request, error: Exception) -> Response:
     return problem(500, "the service failed; its log says why")
 
 
-async def _on_http(_: Request, error: Exception) -> Response:
+def _methods(request: Request) -> list[str]:
+    """What may be done at the path of a request."""
+    routes = request.app.state.routes
+    path = request.url.path
+    return sorted({m for pattern, methods in routes if pattern.fullmatch(path) for m in methods})
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     answer = problem(error.status_code, str(error.detail))
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:  # the first route of the path alone was asked
+        answer.headers["allow"] = ", ".join(_methods(request))
     return answer

@@ -56,10 +56,10 @@ def _launch(url: str, study: str, launch: str) -> int:
     stop, message = Stop(), None
     state: Ended = "complete"
     try:
-        from sweep import pipeline
-
-        config = check_study(asked.launch.config, f"study {study!r}")
         with stop.on_signals():
+            from sweep import pipeline
+
+            config = check_study(asked.launch.config, f"study {study!r}")
 
             def on_progress(_: object) -> None:
                 stop.trial_runs = True

@@ -31,7 +31,7 @@ Override = Annotated[str, Field(max_length=1000, examples=["budget.trials=20"])]
 class Body(BaseModel):
     """A request: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Answer(BaseModel):
@@ -125,7 +125,7 @@ class Points(Answer):
     """Every trial with a result, as columns of equal length, for plots.
 
     `x` and `y` are what the trial is judged by (the mean over its seeds where it has replicates),
-    `x_half` and `y_half` half of the 90 % intervals. `values` holds more metrics by name.
+    `x_half` and `y_half` half of the 90 % intervals.
     """
 
     version: str
@@ -143,6 +143,9 @@ class Points(Answer):
     probability: list[float | None]
     reference: list[str | None]
     settings: dict[str, list[Any]]
+    values: dict[str, list[float | None]] = Field(
+        description="RMSE and top-100 accuracies where they are no objectives."
+    )
     hypervolume: list[float] = Field(
         description="Normalised, after each complete trial, in order of numbers."
     )

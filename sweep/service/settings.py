@@ -52,6 +52,7 @@ class ServiceSettings:
         for option, value, low, high in (
             ("--port", self.port, 0, 65535),
             ("--running", self.running, 1, MAX_RUNNING),
+            ("--rate", self.requests_per_second, 1, 1_000_000),
         ):
             if not low <= value <= high:
                 raise ConfigError(f"{option}: found {value}; allowed: {low} to {high}")

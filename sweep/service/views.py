@@ -12,10 +12,11 @@ from typing import Any
 
 import tomli_w
 
-from sweep.config import Choices, Objective, Range, StudyConfig
+from sweep.config import Choices, Objective, StudyConfig
 from sweep.front.pareto import front_of
 from sweep.front.selection import choose, metric_label
 from sweep.report import compare
+from sweep.report.estimate import estimate
 from sweep.report.summary import (
     counted,
     ease_note,
@@ -189,6 +190,11 @@ def points(snapshot: Snapshot) -> Points:
             name: [trial.settings.get(name) for trial in trials]
             for name in record.config.search_space.variables
         },
+        values={
+            metric: [one[metric].mean if metric in one else None for one in found]
+            for metric in ("rmse", "top_100_accuracy", "unseen_top_100_accuracy")
+            if metric not in (first, second)
+        },
         hypervolume=summary.convergence.history.tolist() if summary else [],
         hypervolume_number=[trial.number for trial in record.complete],
     )
@@ -337,49 +343,9 @@ def ranges(config: StudyConfig) -> list[SearchedRange]:
     ]
 
 
-def estimate(config: StudyConfig, records: Sequence[StudyRecord]) -> Estimate:
-    """How long a study's trials would take, judged by those of studies on the same data."""
-    trials, minutes = config.budget.trials, config.budget.minutes
-    of_all = [
-        (record, seconds)
-        for record in records
-        if record.config.dataset == config.dataset
-        and (seconds := _seconds_an_epoch(record)) is not None
-    ]
-    bounds, texts = [], []
-    if trials is not None and of_all:
-        record, seconds = of_all[-1]
-        epochs = config.search_space.variables.get("training.epochs")
-        number = config.training.epochs if epochs is None else _middle(epochs)
-        bounds.append(seconds * number * trials)
-        texts.append(
-            f"{trials} trials of {number:.3g} epochs at {seconds:.2g} s an epoch, as in study "
-            f"{record.name}, one by one"
-        )
-    if minutes is not None:
-        bounds.append(minutes * 60)
-        texts.append(f"at most {minutes:g} minutes, as its budget says")
-    if not bounds:
-        return Estimate(
-            seconds=None, text="not known: no study on the same data has been timed yet"
-        )
-    more = "; replicates come on top" if config.budget.replicates and minutes is None else ""
-    return Estimate(seconds=min(bounds), text="; ".join(texts) + more)
-
-
-def _middle(variable: Range | Choices) -> float:
-    if isinstance(variable, Choices):
-        return statistics.fmean(one for one in variable.choices if isinstance(one, int | float))
-    return statistics.fmean((variable.low, variable.high))
-
-
-def _seconds_an_epoch(record: StudyRecord) -> float | None:
-    seconds = [
-        (t.result.training_seconds + t.result.evaluation_seconds) / len(t.result.history)
-        for t in record.complete[-50:]
-        if t.result and t.result.history
-    ]
-    return statistics.median(seconds) if seconds else None
+def estimated(config: StudyConfig, records: Sequence[StudyRecord]) -> Estimate:
+    """How long a study would take."""
+    return Estimate(**asdict(estimate(config, records)))
 
 
 def seconds_left(record: StudyRecord) -> float | None:

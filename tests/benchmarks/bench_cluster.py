@@ -23,8 +23,8 @@ from sweep.config import load_study  # noqa: E402
 from sweep.errors import SweepError  # noqa: E402
 from sweep.pipeline import available_cores  # noqa: E402
 from sweep.results import StudyRecord  # noqa: E402
-from sweep.search.replication import replication_plan  # noqa: E402
 from sweep.search.records import load_study_record  # noqa: E402
+from sweep.search.replication import replication_plan  # noqa: E402
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

@@ -98,7 +98,7 @@ export function throttled(work, pause = 1000) {
   let timer = null;
   let busy = false;
   let again = false;
-  let last = -Infinity;
+  let next = -Infinity;
   const run = async () => {
     timer = null;
     busy = true;
@@ -107,9 +107,9 @@ export function throttled(work, pause = 1000) {
       await work();
     } finally {
       busy = false;
-      last = performance.now();
-      // A big study takes long to draw: leave at least as much time again to the reader.
-      pause = Math.max(pause, Math.min(10000, 3 * (last - start)));
+      // A big study takes long to draw: leave more time than that to the reader.
+      const took = performance.now() - start;
+      next = start + took + Math.max(pause, Math.min(10000, 3 * took));
       if (again) {
         again = false;
         ask();
@@ -118,7 +118,7 @@ export function throttled(work, pause = 1000) {
   };
   const ask = () => {
     if (busy) again = true;
-    else if (timer === null) timer = setTimeout(run, Math.max(0, last + pause - performance.now()));
+    else if (timer === null) timer = setTimeout(run, Math.max(0, next - performance.now()));
   };
   return ask;
 }

@@ -78,6 +78,10 @@ export function choosing(name, onChosen) {
       show(null, rule === "wish" ? "Click on the plot, or fill in both values." : "Fill in a value.");
       return;
     }
+    if (!points.state.includes("complete")) {
+      show(null, "No trial is complete yet, so there is nothing to choose from.");
+      return;
+    }
     try {
       const selection = await call(`${studyPath(name)}/selection?rule=${encodeURIComponent(wanted)}`);
       if (turn === asked) show(selection, selection.reason);

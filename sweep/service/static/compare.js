@@ -37,6 +37,7 @@ export async function comparePage(main) {
     const mine = ++turn;
     if (picked.size < 2) {
       note.replaceChildren();
+      problem.replaceChildren();
       fill(result, plain("Pick two studies or more."));
       return;
     }
@@ -49,8 +50,10 @@ export async function comparePage(main) {
     }
   }
 
-  async function draw({ studies, note: why }) {
+  async function draw({ studies: answered, note: why }) {
     problem.replaceChildren();
+    const studies = answered.map((study, index) => ({ ...study, index })); // for its colour and shape
+    if (!studies.length) return;
     fill(note, why && h("p", { class: "alert" }, why));
     if (!frontPlot.isConnected) {
       fill(result,
@@ -59,16 +62,16 @@ export async function comparePage(main) {
           h("section", { class: "card", "aria-labelledby": "volumes-title" }, h("h2", { id: "volumes-title" }, "Hypervolume"), volumePlot, plots.legend())),
         h("section", { class: "card", "aria-labelledby": "table-title" }, h("h2", { id: "table-title" }, "In figures"), tables, fronts));
     }
-    fill(tables, scroller("Studies in figures", table("Studies beside each other", ["Study", "Trials", "On the front", "Hypervolume"],
+    fill(tables, scroller("Studies in figures", table("Studies beside each other", ["Study", "Trials", "On the front", ...studies[0].objectives.map((one) => `Best ${one.label} ${arrow(one)}`), "Hypervolume"],
       studies.map((study, index) => [
         h("th", { scope: "row" }, h("span", { class: "row" }, swatch(index), h("a", { href: `/studies/${encodeURIComponent(study.name)}` }, study.name))),
-        num(String(study.done)), num(String(study.front.length)), num(measured(study.hypervolume)),
+        num(String(study.done)), num(String(study.front.length)), ...studies[0].objectives.map((one) => num(measured(study.best?.[one.metric]))), num(measured(study.hypervolume)),
       ]), { class: "figures" })));
     fill(fronts, studies.map((study) => h("details", {}, h("summary", {}, `Front of ${study.name}`),
       scroller(`Front of ${study.name}`, table(`Front of ${study.name}`, ["Trial", ...study.objectives.map((one) => `${one.label} ${arrow(one)}`)],
         study.front.map((point, row) => [h("th", { scope: "row", class: "num" }, String(study.numbers[row])), ...point.map((value) => num(measured(value)))]), { class: "figures" })))));
     const comparable = studies.filter((study) => study.objectives.map((one) => one.metric).join() === studies[0].objectives.map((one) => one.metric).join());
-    if (studies.length && studies[0].objectives.length > 1) {
+    if (studies[0].objectives.length > 1) {
       await plots.draw(frontPlot, () => plots.frontsFigure(comparable));
       await plots.draw(volumePlot, () => plots.hypervolumesFigure(studies));
     }

@@ -133,6 +133,7 @@ export async function launchPage(main) {
       else edited.set(at, input.value);
       changed();
     });
+    input.addEventListener("blur", () => checked && drawForm(checked));
     return input;
   }
 
@@ -161,6 +162,7 @@ export async function launchPage(main) {
       setMode("text");
       text.focus();
       text.setSelectionRange(0, 0);
+      text.scrollTop = 0;
       changed();
     } catch (error) {
       fill(notice, alertBox(error));
@@ -218,7 +220,7 @@ export async function launchPage(main) {
   }
 }
 
-const overrideKey = (key) => (key.startsWith("search_space.") ? key : `search_space.${key}`);
+const overrideKey = (key) => (key.includes(".") ? key : `search_space.${key}`);
 
 const words = (key) => {
   const last = key.replace(/^search_space\./, "").replaceAll("_", " ");

@@ -119,6 +119,7 @@ export function thin(rows, xs, ys, view) {
  */
 export async function draw(element, make) {
   drawn.set(element, make);
+  for (const old of drawn.keys()) if (!old.isConnected) drawn.delete(old);
   const Plotly = await plotly();
   if (drawn.get(element) !== make || !element.isConnected) return; // newer values are on their way
   const [traces, form] = make(viewOf(element));
@@ -164,9 +165,36 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   }
 });
 
-export async function resetZoom(element) {
+/** Back to the view that a plot begins with; `all` for everything that is in it. */
+export async function resetZoom(element, all = false) {
   const Plotly = await plotly();
-  await Plotly.relayout(element, { "xaxis.autorange": true, "yaxis.autorange": true });
+  if (!element.on) return; // nothing is drawn yet
+  const [, form] = drawn.get(element)(null);
+  const range = (axis) => (form[axis].range && !all ? { [`${axis}.range`]: form[axis].range } : { [`${axis}.autorange`]: true });
+  await Plotly.relayout(element, { ...range("xaxis"), ...range("yaxis") });
+}
+
+/**
+ * Where to look first, as [[x0, x1], [y0, y1]]: at the front and at most of the trials. A reference
+ * far off would else leave the front a corner of the plot. Null where everything fits well.
+ */
+export function focusOf(points, study) {
+  const rows = points.number.map((_, row) => row).filter((row) => points.state[row] === "complete");
+  if (rows.length < 8) return null;
+  let narrow = false;
+  const ranges = ["x", "y"].map((column, axis) => {
+    const worst = study.objectives[axis].direction === "minimize" ? 1 : -1;
+    const values = rows.map((row) => worst * points[column][row]).sort((a, b) => a - b); // the best first
+    const members = rows.filter((row) => points.on_front[row] && !points.reference[row]).map((row) => worst * points[column][row]);
+    const [best, last] = [values[0], values[values.length - 1]];
+    const end = members.reduce((a, b) => Math.max(a, b), values[Math.floor(0.85 * (values.length - 1))]);
+    const far = end - best > 0 && end - best < 0.6 * (last - best);
+    narrow ||= far;
+    const margin = 0.08 * ((far ? end : last) - best || 1e-6);
+    const both = [worst * (best - margin), worst * ((far ? end : last) + margin)];
+    return both.sort((a, b) => a - b);
+  });
+  return narrow ? ranges : null;
 }
 
 // The front ------------------------------------------------------------------------------------
@@ -223,6 +251,8 @@ export function frontFigure(study, points, front, marks, view) {
     else if (!name) groups[points.n[row] > 1 ? "again" : "once"].push(row);
   });
   const [x, y] = study.objectives;
+  const focus = focusOf(points, study);
+  view ??= focus;
   const traces = [
     trace(points, thin(groups.once, points.x, points.y, view), "trials", { color: GREY, size: 6, opacity: 0.55 }),
     trace(points, thin(groups.pruned, points.x, points.y, view), "pruned", { color: GREY, size: 5, opacity: 0.5, symbol: "x-thin-open" }),
@@ -257,7 +287,9 @@ export function frontFigure(study, points, front, marks, view) {
   }
   mark(marks.chosen, "chosen", { color: VERMILLION, symbol: "star", size: 18, line: { color: ground, width: 1 } });
   const shown = traces.filter((one) => one.x.length > 0);
-  return [shown, layout(axisTitle(x), axisTitle(y), baselines(study, baseline))];
+  const range = (axis) => (focus ? { range: focus[axis], autorange: false } : {});
+  const more = { ...baselines(study, baseline), xaxis: range(0), yaxis: range(1) };
+  return [shown, layout(axisTitle(x), axisTitle(y), more)];
 }
 
 /** Baselines as dashed lines across the plot; only the best of each objective has its name there. */
@@ -428,9 +460,9 @@ const series = (index) => ({ color: SERIES[index % SERIES.length][0], symbol: SE
 
 export function frontsFigure(studies) {
   const objectives = studies[0].objectives;
-  const traces = studies.map((study, index) => {
+  const traces = studies.map((study) => {
     const order = study.front.map((_, row) => row).sort((a, b) => study.front[a][0] - study.front[b][0]);
-    const { color, symbol } = series(index);
+    const { color, symbol } = series(study.index);
     return {
       type: "scatter", mode: "lines+markers", name: study.name,
       x: order.map((row) => study.front[row][0]), y: order.map((row) => study.front[row][1]),
@@ -444,13 +476,13 @@ export function frontsFigure(studies) {
 }
 
 export function hypervolumesFigure(studies) {
-  const traces = studies.map((study, index) => {
-    const { color, symbol } = series(index);
+  const traces = studies.map((study) => {
+    const { color, symbol } = series(study.index);
     const few = study.hypervolume_number.length <= 60;
     return {
       type: "scatter", mode: few ? "lines+markers" : "lines", name: study.name,
       x: study.hypervolume_number, y: study.hypervolume_history,
-      line: { color, width: 2, shape: "hv", dash: ["solid", "dash", "dot", "dashdot"][index % 4] }, marker: { color, symbol, size: 5 },
+      line: { color, width: 2, shape: "hv", dash: ["solid", "dash", "dot", "dashdot"][study.index % 4] }, marker: { color, symbol, size: 5 },
       hovertemplate: `<b>${plain(study.name)}</b> after trial %{x}: %{y:.4f}<extra></extra>`,
     };
   });

@@ -23,6 +23,7 @@ export async function studyPage(main, name, early) {
 
   const header = h("div", { class: "study-header" });
   const notice = h("div", { id: "notice" });
+  const trouble = h("div", { id: "trouble" }); // of reading; it goes away by itself
 
   async function act(verb, method = "POST") {
     try {
@@ -99,7 +100,8 @@ export async function studyPage(main, name, early) {
   const body = h("div", { class: "body" },
     h("div", { class: "grid wide" },
       h("section", { class: "card", "aria-labelledby": "front-title" },
-        h("div", { class: "head" }, h("h2", { id: "front-title" }, "Pareto front"), zoom(frontPlot)),
+        h("div", { class: "head" }, h("h2", { id: "front-title" }, "Pareto front"),
+          h("div", { class: "row" }, h("button", { type: "button", class: "small", id: "show-all", onclick: () => plots.resetZoom(frontPlot, true) }, "Show all"), zoom(frontPlot))),
         frontPlot, plots.legend(), frontNote, baselineList(study)),
       chooser.element),
     panel,
@@ -111,7 +113,7 @@ export async function studyPage(main, name, early) {
     h("section", { class: "card", "aria-labelledby": "trials-title" }, h("h2", { id: "trials-title" }, "Trials"), trials.element),
     h("section", { class: "card", "aria-labelledby": "failures-title" }, h("h2", { id: "failures-title" }, "Failures"), failures),
     about(study));
-  fill(main, header, notice, body);
+  fill(main, header, trouble, notice, body);
 
   // Drawing --------------------------------------------------------------------------------------
 
@@ -212,10 +214,11 @@ export async function studyPage(main, name, early) {
         throw problem;
       })]);
       const crowded = points.number.length > 2000 ? "Of points that cover each other one is drawn; zoom in for more." : null;
-      fill(frontNote, [front?.note, front?.edge, front?.convergence, crowded].filter(Boolean).join(" "));
+      const apart = x && y && plots.focusOf(points, study) ? "Some trials far off lie outside of this view: Show all." : null;
+      fill(frontNote, [front?.note, front?.edge, front?.convergence, apart, crowded].filter(Boolean).join(" "));
       await Promise.all([x && y && chooser.refresh(study, points), x && y && drawPoints()]);
     } catch (problem) {
-      fill(notice, alertBox(problem));
+      fill(trouble, alertBox(problem));
     }
   }
 
@@ -223,8 +226,9 @@ export async function studyPage(main, name, early) {
     try {
       study = await call(path);
       drawHeader();
+      trouble.replaceChildren();
     } catch (problem) {
-      fill(notice, alertBox(problem));
+      fill(trouble, alertBox(problem));
       return;
     }
     await Promise.all([refreshPoints(), trials.refresh(), drawFailures(failures, path, study.failed)]);
@@ -233,7 +237,6 @@ export async function studyPage(main, name, early) {
 
   const changed = new Set();
   const soon = throttled(refreshAll, 1000);
-  if (study.problem) fill(notice, alertBox(study.problem));
   await Promise.all([refreshPoints(), trials.refresh(), drawFailures(failures, path, study.failed)]);
   let version = points?.version ?? null;
   listen(`${path}/events`, {
@@ -248,6 +251,7 @@ export async function studyPage(main, name, early) {
     study: (data) => {
       if (data) {
         const known = Object.fromEntries(["state", "message", "done", "failed", "asked"].filter((key) => key in data).map((key) => [key, data[key]]));
+        if (known.state && known.state !== study.state) announce(`${name} is ${known.state}.`);
         study = { ...study, ...known };
         drawHeader();
       }
@@ -291,7 +295,7 @@ function about(study) {
 function trialsTable(name, study, show) {
   const path = studyPath(name);
   const view = { sort: "number", order: "desc", offset: 0, state: "" };
-  const box = h("div", { id: "trials", class: "scroll", tabindex: "0", role: "region", "aria-label": "Trials" });
+  const box = h("div", { id: "trials", class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of trials" });
   const foot = h("div", { class: "row pager" });
   const filter = h("select", { id: "trials-state" }, h("option", { value: "" }, "all"),
     ["complete", "pruned", "failed", "running", "waiting"].map((state) => h("option", { value: state }, state)));

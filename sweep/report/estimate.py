@@ -1,0 +1,63 @@
+"""How long a study would take, judged by studies that have been timed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweep.config import Choices, Range, StudyConfig
+from sweep.results import StudyRecord
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """Seconds of a study's trials, one by one; None where nothing tells. `text` says from what."""
+
+    seconds: float | None
+    text: str
+
+
+def estimate(config: StudyConfig, records: Sequence[StudyRecord]) -> TimeEstimate:
+    """How long a study's trials would take, judged by those of studies on the same data."""
+    trials, minutes = config.budget.trials, config.budget.minutes
+    of_all = [
+        (record, seconds)
+        for record in records
+        if record.config.dataset == config.dataset
+        and (seconds := _seconds_an_epoch(record)) is not None
+    ]
+    bounds, texts = [], []
+    if trials is not None and of_all:
+        record, seconds = of_all[-1]
+        epochs = config.search_space.variables.get("training.epochs")
+        number = config.training.epochs if epochs is None else _middle(epochs)
+        bounds.append(seconds * number * trials)
+        texts.append(
+            f"{trials} trials of {number:.3g} epochs at {seconds:.2g} s an epoch, as in study "
+            f"{record.name}, one by one"
+        )
+    if minutes is not None:
+        bounds.append(minutes * 60)
+        texts.append(f"at most {minutes:g} minutes, as its budget says")
+    if not bounds:
+        return TimeEstimate(
+            seconds=None, text="not known: no study on the same data has been timed yet"
+        )
+    more = "; replicates come on top" if config.budget.replicates and minutes is None else ""
+    return TimeEstimate(seconds=min(bounds), text="; ".join(texts) + more)
+
+
+def _middle(variable: Range | Choices) -> float:
+    if isinstance(variable, Choices):
+        return statistics.fmean(one for one in variable.choices if isinstance(one, int | float))
+    return statistics.fmean((variable.low, variable.high))
+
+
+def _seconds_an_epoch(record: StudyRecord) -> float | None:
+    seconds = [
+        (t.result.training_seconds + t.result.evaluation_seconds) / len(t.result.history)
+        for t in record.complete[-50:]
+        if t.result and t.result.history
+    ]
+    return statistics.median(seconds) if seconds else None

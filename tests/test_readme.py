@@ -18,7 +18,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_every_command_is_shown():
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
     names += [f"data {command.name}" for command in data_app.registered_commands]
-    assert len(names) == 10
+    assert len(names) == 17
     for name in names:
         assert f"sweep {name} " in README or f"sweep {name}\n" in README, name
 
@@ -49,6 +49,25 @@ def test_every_key_of_the_study_file_is_listed_in_the_row_of_its_table(table):
 def test_every_field_of_the_export_is_listed():
     listed = README.partition("## The export")[2].partition("\n## ")[0]
     assert {f for f in ExportedWeights.model_fields if f"`{f}`" not in listed} == set()
+
+
+def test_what_can_be_done_by_http_can_be_done_by_command_line_and_is_listed():
+    from sweep.service.api import router
+
+    text = README.partition("| to do | by HTTP")[2].partition("\n\n")[0]
+    rows = [line.split("|")[2:4] for line in text.splitlines()[2:]]
+    listed = {tuple(one.split()) for row in rows for one in re.findall(r"`([A-Z]+ [^`]+)`", row[0])}
+    routes = {
+        (method, route.path.removeprefix("/api/v1"))
+        for route in router.routes
+        for method in route.methods
+    }
+    assert listed == routes
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    for _, command in rows:
+        named = re.findall(r"`sweep (\w+)", command)
+        assert named, command
+        assert set(named) <= commands
 
 
 def test_every_fault_has_its_test():

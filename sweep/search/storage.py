@@ -31,6 +31,7 @@ from optuna.storages import (
     InMemoryStorage,
     JournalStorage,
     RDBStorage,
+    get_storage,
 )
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
@@ -105,6 +106,11 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
         case "grpc":
             return _open_grpc(url)
     return _open_database(_parse(url), url, must_exist)
+
+
+def cached(storage: BaseStorage) -> BaseStorage:
+    """A storage for much reading: of a database it reads trials that have ended only once."""
+    return get_storage(storage)
 
 
 def check_storage_url(url: str) -> None:

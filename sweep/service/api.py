@@ -14,11 +14,10 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
-from optuna.storages import BaseStorage
 
 from sweep.config import METRICS, StudyConfig, check_study
 from sweep.errors import ConfigError, ExportError, StorageError, StudyNotFoundError, SweepError
@@ -61,6 +60,9 @@ from sweep.service.schemas import (
 from sweep.service.security import Tokens, client_address, ended_session, session_cookie
 from sweep.service.settings import ServiceSettings
 from sweep.service.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 PING_SECONDS = 15.0
 STREAM_SECONDS = 1.0
@@ -110,10 +112,19 @@ class Service:
         attributes = {} if snapshot.lease is None else {"lease": snapshot.lease}
         return is_held(self.storage, name, attributes, time.time())
 
+    def current(self, name: str) -> tuple[Snapshot, bool]:
+        """A study, and whether a coordinator has it."""
+        watch = self.reader.watch(name)
+        snapshot = watch.read()
+        runs = self.runs(snapshot)
+        if not runs and snapshot.asked.launch is not None and snapshot.asked.ended is None:
+            snapshot = watch.refresh()  # it may have ended a moment ago
+            runs = self.runs(snapshot)
+        return snapshot, runs
+
     def answer(self, name: str) -> StudyAnswer:
         """All about a study but its trials."""
-        snapshot = self.reader.watch(name).read()
-        runs = self.runs(snapshot)
+        snapshot, runs = self.current(name)
         where = store_name(self.settings.storage)
         left = views.seconds_left(snapshot.record) if runs else None
         return views.study_answer(snapshot, runs, where, left)
@@ -121,8 +132,7 @@ class Service:
     def line(self, name: str) -> StudyLine:
         """One line of the list; a study that cannot be read is listed with its problem."""
         try:
-            snapshot = self.reader.watch(name).read()
-            return views.study_line(snapshot, self.runs(snapshot))
+            return views.study_line(*self.current(name))
         except StorageError as error:
             return StudyLine(
                 name=name,
@@ -349,14 +359,14 @@ def _launch(service: Service, config: StudyConfig, key: str | None) -> bool:
     """Ask for a launch; False if it was asked for already, with this key."""
     with service.launching:
         try:
-            snapshot = service.reader.watch(config.name).read()
+            snapshot, runs = service.current(config.name)
         except StudyNotFoundError:
-            snapshot = None
-        if snapshot is not None:
+            pass
+        else:
             before = snapshot.asked.launch
             if key is not None and before is not None and before.key == key:
                 return False
-            state, _ = views.state_of(snapshot, service.runs(snapshot))
+            state, _ = views.state_of(snapshot, runs)
             if state in ("running", "stopping", "queued"):
                 raise ConflictError(f"study {config.name!r} is {state} already; stop it first")
             if snapshot.asked.archived:
@@ -402,7 +412,7 @@ def resume(request: Request, name: Name) -> StudyAnswer:
 def archive(request: Request, name: Name) -> StudyAnswer:
     """Put a study away; `restore` gets it back, with all that it has."""
     service = service_of(request)
-    state, _ = views.state_of(snapshot := service.reader.watch(name).read(), service.runs(snapshot))
+    state, _ = views.state_of(*service.current(name))
     if state in ("running", "stopping", "queued"):
         raise ConflictError(f"study {name!r} is {state}; stop it first")
     write_archived(service.storage, name, datetime.now(UTC))

@@ -10,8 +10,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-
-from optuna.storages import BaseStorage
+from typing import TYPE_CHECKING
 
 from sweep.config import check_study
 from sweep.errors import StorageError, SweepError
@@ -21,6 +20,9 @@ from sweep.search.requests import Ended, Outcome, load_asked, write_outcome
 from sweep.search.spill import spill_path
 from sweep.search.storage import ENVIRONMENT_VARIABLE, open_storage
 from sweep.terminal import Stop, say
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 TAKEN = 3
 """Exit code where another process has the study already."""

@@ -17,16 +17,17 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
-
-from optuna.storages import BaseStorage, get_storage
+from typing import TYPE_CHECKING, Any, Final
 
 from sweep.config import check_study
 from sweep.report.summary import Summary, summarise
 from sweep.results import StudyRecord, Trial
 from sweep.search.records import not_found, read_header, study_record, to_trial
 from sweep.search.requests import Asked, list_asked, read_asked
-from sweep.search.storage import storage_errors
+from sweep.search.storage import cached, storage_errors
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 IDLE_SECONDS: Final = 300.0
 """After which a study that nobody looks at is forgotten."""
@@ -171,7 +172,7 @@ class Reader:
             tell: gives the names and the data of events, from a study's state before and now.
             clock: seconds.
         """
-        self._storage = get_storage(storage)  # reads what has ended once
+        self._storage = cached(storage)
         self._tell, self._clock = tell, clock
         self._watches: dict[str, Watch] = {}
         self._lock = threading.Lock()

@@ -16,15 +16,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
-
-from optuna.storages import BaseStorage
+from typing import TYPE_CHECKING, Final
 
 from sweep.errors import StorageError, SweepError
 from sweep.search.lock import locked_by
-from sweep.search.requests import Asked, Outcome, list_asked, write_outcome
+from sweep.search.requests import Asked, Outcome, list_asked, load_asked, write_outcome
 from sweep.search.storage import ENVIRONMENT_VARIABLE
 from sweep.service.child import TAKEN, lock_path, log_path
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 DEATHS: Final = 5
 """So many deaths in a row of a study's children, without a trial done in between, fail it."""
@@ -136,7 +137,9 @@ class Supervisor:
     def _stop(self, asked: Asked, is_alive: bool) -> None:
         assert asked.launch is not None
         if not is_alive:
-            self._end(asked, None)
+            # It may have ended since the store was read, and then has said how itself.
+            if load_asked(self._storage, asked.name).ended is None:
+                self._end(asked, None)
             return
         if asked.launch.id not in self._told:
             self._told.add(asked.launch.id)

@@ -36,14 +36,11 @@ class Served:
     client: httpx.Client
     process: subprocess.Popen[bytes]
     begin: Callable[[], subprocess.Popen[bytes]]
+    storage: str
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def storage(self) -> str:
-        return f"sqlite:///{self.folder}/sweep.db"
 
     def get(self, path: str, **options: Any) -> Any:
         answer = self.client.get(f"/api/v1{path}", **options)
@@ -103,15 +100,18 @@ def await_answer(client: httpx.Client, process: subprocess.Popen[bytes]) -> None
 
 
 @contextmanager
-def serving(folder: Path, *options: str, token: str | None = None) -> Iterator[Served]:
+def serving(
+    folder: Path, *options: str, token: str | None = None, storage: str | None = None
+) -> Iterator[Served]:
     """A service over a folder with two study files, `small.toml` and `long.toml`."""
     studies = folder / "studies"
     studies.mkdir(exist_ok=True)
     (studies / "small.toml").write_text(SMALL_STUDY)
     (studies / "long.toml").write_text(LONG_STUDY)
+    storage = storage or f"sqlite:///{folder}/sweep.db"
     port = free_port()
     command = [sys.executable, "-m", "sweep.cli", "serve", "--port", str(port)]
-    command += ["--storage", f"sqlite:///{folder}/sweep.db", "--studies", str(studies), *options]
+    command += ["--storage", storage, "--studies", str(studies), *options]
     environment = os.environ | {
         "SWEEP_STATE": str(folder / "state"),
         "SWEEP_CACHE": os.environ.get("SWEEP_CACHE", str(folder / "cache")),
@@ -128,7 +128,7 @@ def serving(folder: Path, *options: str, token: str | None = None) -> Iterator[S
     with httpx.Client(
         base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60, trust_env=False
     ) as client:
-        served = Served(folder, port, client, begin(), begin)
+        served = Served(folder, port, client, begin(), begin, storage)
         try:
             await_answer(client, served.process)
             yield served

@@ -247,3 +247,31 @@ def test_with_a_token_only_its_bearer_gets_in(tmp_path):
         assert again.status_code == 200
         log = (served.folder / "service.log").read_text()
     assert "horse" not in log
+
+
+@pytest.mark.slow
+def test_on_a_database_server_a_study_is_launched_killed_and_completed(tmp_path, postgresql):
+    url = postgresql.url(postgresql.new_database())
+    with serving(tmp_path, storage=url) as served:
+        lease = ["execution.lease_seconds=2", "budget.trials=40", "budget.replicates=0"]
+        served.post("/studies", {"file": "small.toml", "overrides": lease}, 201)
+        served.await_study("small", lambda found: found["done"] >= 3)
+        child = served.child()
+        assert child is not None
+        os.kill(child, signal.SIGKILL)
+        served.await_state("small", "complete", "failed")
+        log = (tmp_path / "service.log").read_text()
+    record = load_study_record(url, "small")
+    assert len(record.complete) == 40
+    password = url.partition("//")[2].partition("@")[0].partition(":")[2]
+    assert password == "" or password not in log
+
+
+@pytest.mark.slow
+def test_a_study_file_that_no_longer_compares_fails_with_the_difference(small):
+    other = {"file": "small.toml", "overrides": ["training.epochs=3"]}
+    small.post("/studies", other, 201)
+    failed = small.await_state("small", "failed")
+    assert "training.epochs: 2 → 3" in failed["message"]
+    small.post("/studies", {"file": "small.toml"}, 201)
+    small.await_state("small", "complete")

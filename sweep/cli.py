@@ -178,14 +178,21 @@ def launch(
 
 
 @app.command("list")
-def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
+def list_(
+    storage: StorageOption = None,
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Those that are archived, in place of the others.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List the studies of a storage."""
     from rich.markup import escape
 
     from sweep.search.records import list_studies
     from sweep.search.storage import open_storage, storage_url
 
-    studies = list_studies(open_storage(storage_url(storage, os.environ), must_exist=True))
+    store = open_storage(storage_url(storage, os.environ), must_exist=True)
+    studies = [one for one in list_studies(store) if (one.archived is not None) == archived]
     if as_json:
         print_json([asdict(study) for study in studies])
         return

@@ -41,6 +41,50 @@ def test_launch_trains_the_asked_trials_and_says_what_to_do_next(run):
     assert "sweep export small --pick knee" in ran.err
 
 
+@pytest.mark.usefixtures("launched")
+def test_a_study_is_archived_out_of_the_list_and_restored_into_it(run):
+    assert "sweep restore small" in run("archive", "small").err
+    assert json.loads(run("list", "--json").out) == []
+    [study] = json.loads(run("list", "--archived", "--json").out)
+    assert study["name"] == "small"
+    assert run("restore", "small").code == 0
+    [study] = json.loads(run("list", "--json").out)
+    assert study["archived"] is None
+
+
+@pytest.mark.usefixtures("launched")
+def test_choose_says_what_a_rule_chooses(run):
+    record = json.loads(run("choose", "small", "--pick", "min:rmse", "--json").out)
+    front = json.loads(run("front", "small", "--json").out)
+    assert record["trial"] == front[0]["trial"]
+    assert record["reason"] in run("choose", "small", "--pick", "min:rmse").out
+
+
+@pytest.mark.usefixtures("launched")
+def test_compare_sets_studies_beside_each_other(run):
+    document = json.loads(run("compare", "small", "small", "--json").out)
+    first, second = document["studies"]
+    assert first == second
+    assert document["note"] is None
+    assert f"{first['hypervolume']:.4f}" in run("compare", "small").out
+
+
+@pytest.mark.usefixtures("launched")
+def test_check_says_whether_a_study_file_is_valid_and_how_long_it_takes(run):
+    ran = run("check", "small.toml", "--set", "budget.trials=600")
+    assert "study small is valid" in ran.out
+    assert "600 trials of 2 epochs" in ran.out
+    wrong = run("check", "small.toml", "--set", "training.epochs=0")
+    assert (wrong.code, "training.epochs" in wrong.err) == (2, True)
+
+
+@pytest.mark.usefixtures("launched")
+def test_stop_refuses_what_no_service_runs(run):
+    ran = run("stop", "small")
+    assert ran.code == 2
+    assert "with Ctrl-C" in ran.err
+
+
 def test_progress_tells_trials_time_best_and_hypervolume(run):
     ran = run("launch", "small.toml", "--trials", "4", "--storage", "sqlite:///progress.db")
     assert "1,000 interactions, 40 queries, 30 candidates" in ran.err

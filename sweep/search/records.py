@@ -81,8 +81,9 @@ class StudySummaryLine:
 
     `complete` includes what was pruned; `asked` is the number of trials that the study file asks
     for, None where only a time is set; `best` maps each objective to its best value so far;
-    `last_activity` is when the last trial began or ended. `problem` says why a study cannot be
-    read: then nothing is known of its objectives and of what was asked.
+    `last_activity` is when the last trial began or ended. `archived` is when it was put away.
+    `problem` says why a study cannot be read: then nothing is known of its objectives and of what
+    was asked.
     """
 
     name: str
@@ -92,6 +93,7 @@ class StudySummaryLine:
     best: Mapping[str, float]
     last_activity: datetime | None
     problem: str | None = None
+    archived: datetime | None = None
 
 
 def list_studies(storage: BaseStorage) -> tuple[StudySummaryLine, ...]:
@@ -114,6 +116,7 @@ def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
     trials = storage.get_all_trials(study_id, deepcopy=False)
     complete = [trial for trial in trials if is_complete(trial)]
     moments = (m for t in trials for m in (t.datetime_start, t.datetime_complete) if m is not None)
+    archived = storage.get_study_user_attrs(study_id).get("archived")
     line = StudySummaryLine(
         name=name,
         complete=sum(is_done(trial) for trial in trials),
@@ -121,6 +124,7 @@ def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
         asked=None,
         best={},
         last_activity=_aware(max(moments, default=None)),
+        archived=datetime.fromisoformat(archived) if archived else None,
     )
     try:
         config, _ = read_header(storage, name)

@@ -6,6 +6,7 @@ Routes are thin: what they answer is made in `views`, what they change goes thro
 
 from __future__ import annotations
 
+import gzip
 import json
 import shlex
 import threading
@@ -200,11 +201,15 @@ health = APIRouter()
 
 
 def _json(request: Request, version: str, body: bytes) -> Response:
-    """A JSON answer with an ETag; 304 where the asker has it already."""
-    tag = f'"{version}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    """A compressed JSON answer with an ETag; 304 where the asker has it already."""
+    tag = f'W/"{version}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
     return Response(body, media_type="application/json", headers=headers)
 
 
@@ -548,18 +553,18 @@ def study_events(request: Request, name: Name) -> StreamingResponse:
     watch = service.reader.watch(name)
     snapshot = watch.read()
     boot, _, last = request.headers.get("last-event-id", "").partition("-")
-    known = boot == service.reader.boot and last.isdecimal() and len(last) < 12
-    start = int(last) + 1 if known else len(watch.events)
+    known = boot == watch.boot and last.isdecimal() and len(last) < 12
+    start = int(last) if known else len(watch.events)
 
     def first() -> str:
         data = {"version": snapshot.version, "trials": len(snapshot.record.trials)}
-        return _event("snapshot", f"{service.reader.boot}-{start - 1}", json.dumps(data))
+        return _event("snapshot", f"{watch.boot}-{start}", json.dumps(data))
 
     def since(number: int) -> list[Event]:
         watch.read()  # it is looked at
-        return watch.events[number:]
+        return watch.events[number:]  # numbers count from 1
 
-    return _stream(service, None if known else first(), since, start)
+    return _stream(service, watch.boot, None if known else first(), since, start)
 
 
 @router.get("/events", response_class=StreamingResponse, responses=STREAM)
@@ -569,9 +574,9 @@ def list_events(request: Request) -> StreamingResponse:
 
     def since(number: int) -> list[Event]:
         now = service.lists
-        return [Event(now, "studies", json.dumps({"version": now}))] if now >= number else []
+        return [Event(now, "studies", json.dumps({"version": now}))] if now > number else []
 
-    return _stream(service, None, since, service.lists + 1)
+    return _stream(service, service.reader.boot, None, since, service.lists)
 
 
 def _event(name: str, key: str, data: str) -> str:
@@ -579,9 +584,9 @@ def _event(name: str, key: str, data: str) -> str:
 
 
 def _stream(
-    service: Service, first: str | None, since: Callable[[int], list[Event]], number: int
+    service: Service, boot: str, first: str | None, since: Callable[[int], list[Event]], number: int
 ) -> StreamingResponse:
-    """Events from a number on, until the viewer goes or the service closes."""
+    """Events after that number, until the viewer goes or the service closes."""
 
     async def events() -> AsyncIterator[str]:
         nonlocal number
@@ -590,10 +595,9 @@ def _stream(
             quiet = time.monotonic()
             while not service.closing.is_set():
                 found = since(number)
-                for one in found:
-                    yield _event(one.name, f"{service.reader.boot}-{one.number}", one.data)
-                    number = one.number + 1
-                if found:
+                if found:  # as one: each piece goes through all that wraps the application
+                    yield "".join(_event(e.name, f"{boot}-{e.number}", e.data) for e in found)
+                    number = found[-1].number
                     quiet = time.monotonic()
                 elif time.monotonic() - quiet > PING_SECONDS:
                     yield ": still here\n\n"

@@ -34,7 +34,7 @@ from sweep.service.api import ConflictError, Service, health, router
 from sweep.service.exports import Exports
 from sweep.service.logs import AccessLog
 from sweep.service.metrics import Measured, Metrics
-from sweep.service.reading import Reader
+from sweep.service.reading import LEVEL, Reader
 from sweep.service.schemas import Problem
 from sweep.service.security import (
     Access,
@@ -175,7 +175,7 @@ def guarded_app(service: Service) -> Any:
         https=settings.https,
         any_address=settings.token is not None,
     )
-    app = GZipMiddleware(create_app(service), minimum_size=2048)
+    app = GZipMiddleware(create_app(service), minimum_size=2048, compresslevel=LEVEL)
     return AccessLog(Measured(Guard(app, access, tokens=service.tokens), service.metrics))
 
 

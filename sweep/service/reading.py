@@ -8,6 +8,7 @@ wait for the next.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 import threading
@@ -28,6 +29,9 @@ from sweep.search.storage import cached, storage_errors
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+LEVEL: Final = 4
+"""Of gzip: a tenth of the time of the highest, and hardly larger."""
 
 IDLE_SECONDS: Final = 300.0
 """After which a study that nobody looks at is forgotten."""
@@ -51,10 +55,11 @@ class Snapshot:
         return summarise(self.record) if self.record.complete else None
 
     def document(self, name: str, make: Callable[[Snapshot], Any]) -> bytes:
-        """A JSON document about this state, made once."""
+        """A JSON document about this state, compressed by gzip; made once."""
         with self._lock:
             if name not in self.made:
-                self.made[name] = make(self).model_dump_json().encode()
+                text = make(self).model_dump_json().encode()
+                self.made[name] = gzip.compress(text, LEVEL)
             return self.made[name]
 
 
@@ -82,6 +87,7 @@ class Watch:
         self._converted: dict[int, tuple[Any, Trial]] = {}
         self._lock = threading.Lock()
         self._makers: dict[str, Callable[[Snapshot], Any]] = {}
+        self.boot = uuid.uuid4().hex[:8]  # events of another watch have other numbers
         self.events: list[Event] = []
         self.snapshot: Snapshot | None = None
         self.used = clock()
@@ -97,7 +103,7 @@ class Watch:
         return self.snapshot or self.refresh()
 
     def document(self, name: str, make: Callable[[Snapshot], Any]) -> tuple[str, bytes]:
-        """The version and a JSON document of the last state."""
+        """The version and a JSON document of the last state, compressed by gzip."""
         self._makers[name] = make
         snapshot = self.read()
         return snapshot.version, snapshot.document(name, make)
@@ -113,7 +119,7 @@ class Watch:
                 if before is not None and name in before.made:
                     now.document(name, make)
             for name, data in self._tell(before, now):
-                self.events.append(Event(len(self.events), name, data))
+                self.events.append(Event(len(self.events) + 1, name, data))
             self.snapshot = now
             return now
 
@@ -176,7 +182,7 @@ class Reader:
         self._tell, self._clock = tell, clock
         self._watches: dict[str, Watch] = {}
         self._lock = threading.Lock()
-        self.boot = uuid.uuid4().hex[:8]  # events of another process have other numbers
+        self.boot = uuid.uuid4().hex[:8]
         self.changed: Callable[[], None] = lambda: None
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 

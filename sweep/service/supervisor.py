@@ -105,7 +105,7 @@ class Supervisor:
                 self._stop(one, one.name in alive)
         waiting = [o for o in open_ if o.launch and o.launch.wanted == "run"]
         waiting = [one for one in waiting if one.name not in alive]
-        room = self._running - len(alive)
+        room = max(self._running - len(alive), 0)
         for one in sorted(waiting, key=lambda one: one.launch.at if one.launch else "")[:room]:
             self._begin(one)
 
@@ -141,11 +141,10 @@ class Supervisor:
             if load_asked(self._storage, asked.name).ended is None:
                 self._end(asked, None)
             return
-        if asked.launch.id not in self._told:
+        if asked.launch.id not in self._told and (process := self.process_of(asked.name)):
             self._told.add(asked.launch.id)
-            if process := self.process_of(asked.name):
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
 
     def _end(self, asked: Asked, message: str | None) -> None:
         assert asked.launch is not None

@@ -66,14 +66,14 @@ BIG = 10_000
 VIEWERS = 200
 READERS = 5
 READS_A_SECOND = 20
-WATCHED_TRIALS = 250
-COMPARED_TRIALS = 150
+WATCHED_TRIALS = 1200
+COMPARED_TRIALS = 400
 TURNS = 2
 """Launches with viewers and as many without."""
 KILLS = 20
-KILLED_TRIALS = 400
+KILLED_TRIALS = 1600
 REQUESTS = 5_000
-EXAMPLES = 180
+EXAMPLES = 240
 """Of requests to each operation that takes any parameter."""
 VISITS = 5
 
@@ -201,7 +201,7 @@ async def view(port: int, study: str, trials: int) -> Seen:
     while line := await reader.readline():
         key, _, value = line.decode().rstrip("\n").partition(": ")
         if key == "id":
-            seen.numbers.append(int(value.rpartition("-")[2]))
+            seen.numbers.append(int(value.partition("-")[2]))
         elif key == "event":
             name = value
         elif key == "data" and name == "trial":

@@ -20,6 +20,8 @@ CONFIGURATION = """
 [checks]
 # A rule and a study file have a grammar that no JSON Schema holds: 422 says what is wrong with one.
 positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422]
+# A body beyond the limit is refused before it is read.
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 429]
 """
 
 

@@ -193,6 +193,8 @@ def test_a_study_is_watched_stopped_and_resumed_and_no_event_is_missed(service):
     assert seen[0]["event"] == "snapshot"
     again = events(service, "long", last=seen[5]["id"], until=6)
     assert again == seen[6:12]
+    from_the_first = events(service, "long", last=seen[0]["id"], until=6)
+    assert from_the_first == seen[1:7]
     numbers = [json.loads(e["data"])["number"] for e in seen if e["event"] == "trial"]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     service.post("/studies/long/stop")

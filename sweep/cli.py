@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -511,10 +512,14 @@ def restore(study: StudyArgument, storage: StorageOption = None) -> None:
 
 
 def _archive(study: str, storage: str | None, at: datetime | None) -> None:
-    from sweep.search.requests import write_archived
-    from sweep.search.storage import open_storage, storage_url
+    from sweep.search.requests import load_asked, write_archived
+    from sweep.search.storage import is_held, open_storage, storage_url
 
     store = open_storage(storage_url(storage, os.environ), must_exist=True)
+    asked = load_asked(store, study)
+    waits = asked.launch is not None and asked.ended is None
+    if at and (waits or is_held(store, study, {"lease": asked.lease}, time.time())):
+        raise StorageError(f"study {study!r} runs, or waits to; stop it first, then archive it")
     write_archived(store, study, at)
 
 

@@ -7,6 +7,7 @@
     ├── DataError               a dataset cannot be found, read or trusted
     ├── StorageError            a storage URL, or the store behind it, is wrong
     │   ├── StudyNotFoundError  the store holds no study of that name
+    │   ├── StorageLockedError  another process has the study, or opens the store, at this moment
     │   └── StorageLostError    the store has not answered for as long as was asked
     ├── IncomparableStudyError  the study file no longer matches its stored trials
     ├── SelectionError          a --pick rule is wrong, or no trial satisfies it
@@ -39,6 +40,10 @@ class StorageError(SweepError):
 
 class StudyNotFoundError(StorageError):
     """The store holds no study of the given name."""
+
+
+class StorageLockedError(StorageError):
+    """Another process has the study, or is opening the store: it may be free in a moment."""
 
 
 class StorageLostError(StorageError):

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from optuna.storages import BaseStorage
 
-from sweep.errors import StorageError, StudyNotFoundError
+from sweep.errors import StorageError, StorageLockedError, StudyNotFoundError
 
 ATTRIBUTE: Final = "lease"
 _SETTLE_SECONDS: Final = 0.5
@@ -36,7 +36,9 @@ _RETRY_SECONDS: Final = 1.0
 def is_leased(attributes: Mapping[str, Any], now: float) -> bool:
     """Whether a study's attributes hold a lease that has not expired at `now`, s since 1970."""
     lease = attributes.get(ATTRIBUTE)
-    return lease is not None and now < lease["renewed"] + lease["seconds"]
+    if not isinstance(lease, Mapping):
+        return False
+    return now < _number(lease, "renewed") + _number(lease, "seconds")
 
 
 class LeaseLostError(StorageError):
@@ -235,10 +237,10 @@ def _holder(found: Mapping[str, Any]) -> str:
     return f"{found.get('holder', 'another process')} since {since}"
 
 
-def _is_held(study: str, found: Mapping[str, Any], now: float) -> StorageError:
+def _is_held(study: str, found: Mapping[str, Any], now: float) -> StorageLockedError:
     age = max(now - _number(found, "renewed"), 0.0)  # its clock may be ahead
     left = max(_number(found, "seconds") - age, 0.0)
-    return StorageError(
+    return StorageLockedError(
         f"study {study!r} is being launched by {_holder(found)}, which renewed its lease "
         f"{age:.0f} s ago; wait until it is done, or end that process, then launch again "
         f"to go on; if it has died, its lease expires in {left:.0f} s: launch again then"

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from sweep.errors import StorageError
+from sweep.errors import StorageError, StorageLockedError
 
 
 @contextmanager
@@ -29,14 +29,14 @@ def exclusive(path: Path, what: str, advice: str, patience: float = 0.0) -> Iter
         patience: seconds to wait for another holder to let go.
 
     Raises:
-        StorageError: another process, or another thread of this one, holds the lock; or there can
-            be no such file here.
+        StorageLockedError: another process, or another thread of this one, holds the lock.
+        StorageError: there can be no such file here.
     """
     deadline = time.monotonic() + patience
     try:
         while (descriptor := _take(path)) is None:
             if time.monotonic() >= deadline:
-                raise StorageError(f"{what} by {_holder(path)}; {advice}")
+                raise StorageLockedError(f"{what} by {_holder(path)}; {advice}")
             time.sleep(0.02)  # the system's own wait has no end
     except OSError as error:
         raise StorageError(
@@ -107,5 +107,6 @@ def _take(path: Path) -> int | None:
             raise
         # A holder that ended in between has removed the file; a lock on it would keep nobody out.
         if os.fstat(descriptor).st_nlink:
+            os.truncate(descriptor, 0)  # of a holder that was killed: its name must not be read
             return descriptor
         os.close(descriptor)

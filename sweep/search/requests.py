@@ -59,13 +59,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is known of a study beside its trials; `is_sweeps` once it has a header."""
+    """What is known of a study beside its trials.
+
+    `is_sweeps` is whether it has a header; `lease` is what `sweep.search.lease` keeps in it.
+    """
 
     name: str
     is_sweeps: bool
     launch: LaunchRequest | None
     outcome: Outcome | None
     archived: datetime | None
+    lease: Any = None
 
     @property
     def ended(self) -> Outcome | None:
@@ -80,14 +84,18 @@ def read_asked(name: str, attributes: Mapping[str, Any]) -> Asked | None:
     if not is_sweeps and LAUNCH not in attributes:
         return None
     launch, outcome = attributes.get(LAUNCH), attributes.get(OUTCOME)
-    archived = attributes.get(ARCHIVED)
-    return Asked(
-        name,
-        is_sweeps,
-        LaunchRequest(**launch) if launch else None,
-        Outcome(**outcome) if outcome else None,
-        datetime.fromisoformat(archived) if archived else None,
-    )
+    archived, lease = attributes.get(ARCHIVED), attributes.get("lease")
+    try:
+        return Asked(
+            name,
+            is_sweeps,
+            LaunchRequest(**launch) if launch else None,
+            Outcome(**outcome) if outcome else None,
+            datetime.fromisoformat(archived) if archived else None,
+            lease,
+        )
+    except (TypeError, ValueError):  # attributes of another program, or of a newer sweep
+        return Asked(name, is_sweeps, None, None, None, lease) if is_sweeps else None
 
 
 def list_asked(storage: BaseStorage) -> tuple[Asked, ...]:

@@ -110,7 +110,10 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
 
 def cached(storage: BaseStorage) -> BaseStorage:
     """A storage for much reading: of a database it reads trials that have ended only once."""
-    return get_storage(storage)
+    found = get_storage(storage)
+    if found is not storage:
+        found.url = _url(storage)  # type: ignore[attr-defined]  # for messages, as ours have
+    return found
 
 
 def check_storage_url(url: str) -> None:

@@ -69,6 +69,8 @@ PING_SECONDS = 15.0
 STREAM_SECONDS = 1.0
 """How often an open stream looks whether the service is closing."""
 
+MAX_EXPORTS = 10
+
 PICTURES = {
     "front": "pareto_front",
     "weights": "weights",
@@ -108,10 +110,11 @@ class Service:
     def runs(self, snapshot: Snapshot) -> bool:
         """Whether a coordinator has the study, wherever it was launched."""
         name, asked = snapshot.record.name, snapshot.asked
-        if asked.launch is not None and asked.ended is None:
-            return self.supervisor.process_of(name) is not None
-        attributes = {} if snapshot.lease is None else {"lease": snapshot.lease}
-        return is_held(self.storage, name, attributes, time.time())
+        is_open = asked.launch is not None and asked.ended is None
+        if is_open and self.supervisor.process_of(name) is not None:
+            return True
+        lease = self.reader.watch(name).lease
+        return is_held(self.storage, name, {"lease": lease}, time.time())
 
     def current(self, name: str) -> tuple[Snapshot, bool]:
         """A study, and whether a coordinator has it."""
@@ -119,8 +122,10 @@ class Service:
         snapshot = watch.read()
         runs = self.runs(snapshot)
         if not runs and snapshot.asked.launch is not None and snapshot.asked.ended is None:
-            snapshot = watch.refresh()  # it may have ended a moment ago
-            runs = self.runs(snapshot)
+            fresh = watch.refresh()  # it may have ended a moment ago
+            if fresh is not snapshot:
+                self.reader.tell()
+            snapshot, runs = fresh, self.runs(fresh)
         return snapshot, runs
 
     def answer(self, name: str) -> StudyAnswer:
@@ -364,6 +369,7 @@ def _launch(service: Service, config: StudyConfig, key: str | None) -> bool:
     """Ask for a launch; False if it was asked for already, with this key."""
     with service.launching:
         try:
+            service.reader.watch(config.name).refresh()
             snapshot, runs = service.current(config.name)
         except StudyNotFoundError:
             pass
@@ -391,13 +397,14 @@ def _launch(service: Service, config: StudyConfig, key: str | None) -> bool:
 def stop(request: Request, name: Name) -> StudyAnswer:
     """Finish and record what trains, then stop; a launch that waits is taken back."""
     service = service_of(request)
-    asked = load_asked(service.storage, name)
-    if asked.launch is None or asked.ended is not None:
-        raise ConflictError(
-            f"study {name!r} was not launched here, or has ended; a launch at a command line is "
-            "stopped there, with Ctrl-C"
-        )
-    write_wanted(service.storage, name, asked.launch, "stop")
+    with service.launching:
+        asked = load_asked(service.storage, name)
+        if asked.launch is None or asked.ended is not None:
+            raise ConflictError(
+                f"study {name!r} was not launched here, or has ended; a launch at a command line "
+                "is stopped there, with Ctrl-C"
+            )
+        write_wanted(service.storage, name, asked.launch, "stop")
     service.changed(name)
     return service.answer(name)
 
@@ -417,10 +424,12 @@ def resume(request: Request, name: Name) -> StudyAnswer:
 def archive(request: Request, name: Name) -> StudyAnswer:
     """Put a study away; `restore` gets it back, with all that it has."""
     service = service_of(request)
-    state, _ = views.state_of(*service.current(name))
-    if state in ("running", "stopping", "queued"):
-        raise ConflictError(f"study {name!r} is {state}; stop it first")
-    write_archived(service.storage, name, datetime.now(UTC))
+    with service.launching:
+        service.reader.watch(name).refresh()
+        state, _ = views.state_of(*service.current(name))
+        if state in ("running", "stopping", "queued"):
+            raise ConflictError(f"study {name!r} is {state}; stop it first")
+        write_archived(service.storage, name, datetime.now(UTC))
     service.changed(name)
     return service.answer(name)
 
@@ -442,6 +451,8 @@ def export(request: Request, response: Response, name: Name, body: ExportRequest
     if not snapshot.record.complete:
         raise ConflictError(f"study {name!r} has no complete trial yet to export")
     views.selection(snapshot, body.rule)  # a wrong rule is told now
+    if service.exports.waiting >= MAX_EXPORTS:
+        raise ConflictError(f"{MAX_EXPORTS} exports are being made already; ask again later")
     found = service.exports.start(name, body.rule, body.model, service.changed)
     response.headers["Location"] = f"/api/v1/exports/{found.id}"
     return found
@@ -551,10 +562,11 @@ def study_events(request: Request, name: Name) -> StreamingResponse:
     """What happens to a study, as server-sent events; `Last-Event-ID` gets what was missed."""
     service = service_of(request)
     watch = service.reader.watch(name)
+    now = len(watch.events)  # before it is read: an event twice does no harm
     snapshot = watch.read()
     boot, _, last = request.headers.get("last-event-id", "").partition("-")
     known = boot == watch.boot and last.isdecimal() and len(last) < 12
-    start = int(last) if known else len(watch.events)
+    start = int(last) if known else now
 
     def first() -> str:
         data = {"version": snapshot.version, "trials": len(snapshot.record.trials)}

@@ -180,7 +180,7 @@ def guarded_app(service: Service) -> Any:
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
-    status = next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+    status = next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 422)
     return problem(status, str(error))
 
 

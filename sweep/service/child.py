@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import check_study
-from sweep.errors import StorageError, SweepError
+from sweep.errors import StorageLockedError, SweepError
 from sweep.search.lock import exclusive
 from sweep.search.replication import is_cut_short
 from sweep.search.requests import Ended, Outcome, load_asked, write_outcome
@@ -45,9 +45,12 @@ def run(url: str, study: str, launch: str) -> int:
     try:
         with exclusive(lock, f"study {study!r}: is launched", "wait for it to end", patience=1.0):
             return _launch(url, study, launch)
-    except StorageError as error:  # of the lock: the other process says how it ends
+    except StorageLockedError as error:  # the other process says how it ends
         say(str(error))
         return TAKEN
+    except SweepError as error:
+        say(f"Error: {error}")
+        return 1
 
 
 def _launch(url: str, study: str, launch: str) -> int:
@@ -71,6 +74,8 @@ def _launch(url: str, study: str, launch: str) -> int:
             state = "stopped"
     except KeyboardInterrupt:
         state = "stopped"
+    except StorageLockedError:  # no outcome: it is begun again once the study is free
+        raise
     except SweepError as error:
         state, message = "failed", str(error)
         say(f"Error: {error}")

@@ -76,6 +76,11 @@ class Exports:
         self._pool.submit(self._make, key, study, rule, model, on_change)
         return self.read(key)
 
+    @property
+    def waiting(self) -> int:
+        """How many are being made, or wait to be."""
+        return len(self._running)
+
     def read(self, key: str) -> Export:
         """How far an export is.
 

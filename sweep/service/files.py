@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sweep.config import StudyConfig, load_study, parse_study
@@ -17,7 +18,10 @@ def study_files(folder: Path) -> dict[str, Path]:
     return {
         path.name: path
         for path in sorted(folder.glob("*.toml"))
-        if path.is_file() and path.resolve().parent == root and path.stat().st_size <= MAX_BYTES
+        if path.is_file()
+        and os.access(path, os.R_OK)
+        and path.resolve().parent == root
+        and path.stat().st_size <= MAX_BYTES
     }
 
 

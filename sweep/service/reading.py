@@ -11,16 +11,18 @@ import asyncio
 import gzip
 import hashlib
 import json
+import logging
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from sweep.config import check_study
+from sweep.errors import ConfigError, StorageError, StudyNotFoundError
 from sweep.report.summary import Summary, summarise
 from sweep.results import StudyRecord, Trial
 from sweep.search.records import not_found, read_header, study_record, to_trial
@@ -29,6 +31,8 @@ from sweep.search.storage import cached, storage_errors
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+_LOG = logging.getLogger("sweep.service")
 
 LEVEL: Final = 4
 """Of gzip: a tenth of the time of the highest, and hardly larger."""
@@ -44,7 +48,6 @@ class Snapshot:
     version: str
     asked: Asked
     record: StudyRecord
-    lease: Any
     revisions: tuple[int, ...]  # of each trial: grows with its replicates, once it has ended
     made: dict[str, bytes] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -89,6 +92,7 @@ class Watch:
         self._makers: dict[str, Callable[[Snapshot], Any]] = {}
         self.boot = uuid.uuid4().hex[:8]  # events of another watch have other numbers
         self.events: list[Event] = []
+        self.lease: Any = None
         self.snapshot: Snapshot | None = None
         self.used = clock()
 
@@ -113,14 +117,16 @@ class Watch:
         with self._lock:
             before = self.snapshot
             now = self._read()
+            self.lease = now.asked.lease  # renewed without another change
             if before is not None and now.version == before.version:
                 return before
             for name, make in self._makers.items():  # before readers see it: they never wait
                 if before is not None and name in before.made:
                     now.document(name, make)
-            for name, data in self._tell(before, now):
+            told = list(self._tell(before, now))
+            self.snapshot = now  # before its events: who reads it then misses none
+            for name, data in told:
                 self.events.append(Event(len(self.events) + 1, name, data))
-            self.snapshot = now
             return now
 
     def _read(self) -> Snapshot:
@@ -137,7 +143,11 @@ class Watch:
                 config, dataset = read_header(self._storage, self.name)
             else:
                 assert asked.launch is not None
-                config, dataset = check_study(asked.launch.config, f"study {self.name!r}"), None
+                try:
+                    config = check_study(asked.launch.config, f"study {self.name!r}")
+                except ConfigError as error:
+                    raise StorageError(str(error)) from None
+                dataset = None
             frozen = self._storage.get_all_trials(study_id, deepcopy=False)
             trials = []
             for one in frozen:
@@ -159,7 +169,7 @@ class Watch:
             if dataset is not None
             else StudyRecord(self.name, config, None, tuple(trials))
         )
-        return Snapshot(version, asked, record, attributes.get("lease"), revisions)
+        return Snapshot(version, asked, record, revisions)
 
 
 class Reader:
@@ -184,6 +194,7 @@ class Reader:
         self._lock = threading.Lock()
         self.boot = uuid.uuid4().hex[:8]
         self.changed: Callable[[], None] = lambda: None
+        self._listing: tuple[Asked, ...] = ()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     def watch(self, name: str) -> Watch:
@@ -194,6 +205,8 @@ class Reader:
         """
         with self._lock:
             watch = self._watches.get(name)
+            if watch is not None:
+                watch.used = self._clock()  # so that it is not forgotten before it is read
         if watch is None:
             watch = Watch(self._storage, name, self._tell, self._clock)
             watch.refresh()
@@ -212,17 +225,32 @@ class Reader:
             for one in [w for w in self._watches.values() if now - w.used > IDLE_SECONDS]:
                 del self._watches[one.name]
             watches = [w for w in self._watches.values() if name in (None, w.name)]
-        changed = False
+        changed = name is not None
         for watch in watches:
             before = watch.snapshot
-            changed |= watch.refresh() is not before
-        if changed or name is not None:
-            self.changed()
-            with self._lock:
-                waiting, self._waiting = self._waiting, set()
-            for loop, event in waiting:
-                with suppress(RuntimeError):  # the loop has been closed
-                    loop.call_soon_threadsafe(event.set)
+            try:
+                changed |= watch.refresh() is not before
+            except StudyNotFoundError:  # removed by another program
+                with self._lock:
+                    self._watches.pop(watch.name, None)
+                changed = True
+            except Exception:  # one that cannot be read must not keep others from being read
+                _LOG.exception("study %s cannot be read", watch.name)
+        if name is None:
+            listing = tuple(replace(one, lease=None) for one in self.names())
+            changed |= listing != self._listing
+            self._listing = listing
+        if changed:
+            self.tell()
+
+    def tell(self) -> None:
+        """Wake those who wait for a change."""
+        self.changed()
+        with self._lock:
+            waiting, self._waiting = self._waiting, set()
+        for loop, event in waiting:
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(event.set)
 
     async def next_change(self, seconds: float) -> None:
         """Wait until something has changed, or for so many seconds."""

@@ -105,7 +105,7 @@ class Variable(Answer):
 
 
 class StudyAnswer(StudyLine):
-    """A study; `config` is its study file, `facts` what it ran on, in words."""
+    """A study; `config` is its study file, and `toml` that as text."""
 
     config: dict[str, Any]
     toml: str

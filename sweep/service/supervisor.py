@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from sweep.errors import StorageError, SweepError
 from sweep.search.lock import locked_by
 from sweep.search.requests import Asked, Outcome, list_asked, load_asked, write_outcome
-from sweep.search.storage import ENVIRONMENT_VARIABLE
+from sweep.search.storage import ENVIRONMENT_VARIABLE, is_held, storage_errors
 from sweep.service.child import TAKEN, lock_path, log_path
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Supervisor:
         self._on_change, self._seconds = on_change, seconds
         self._children: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
         self._deaths: dict[str, tuple[int, int]] = {}  # by launch: how often, at how many trials
+        self._not_before: dict[str, float] = {}  # by launch: when it may be begun again
         self._told: set[str] = set()  # launches that were told to stop
         self._wake, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -99,12 +101,19 @@ class Supervisor:
         studies = list_asked(self._storage)
         open_ = [one for one in studies if one.launch is not None and one.ended is None]
         alive = {one.name for one in studies if self._reap(one)}
+        # By another machine, or by a process that was killed and whose lease still runs.
+        elsewhere = {
+            one.name
+            for one in open_
+            if one.name not in alive
+            and is_held(self._storage, one.name, {"lease": one.lease}, time.time())
+        }
         for one in open_:
             assert one.launch is not None
-            if one.launch.wanted == "stop":
+            if one.launch.wanted == "stop" and one.name not in elsewhere:
                 self._stop(one, one.name in alive)
         waiting = [o for o in open_ if o.launch and o.launch.wanted == "run"]
-        waiting = [one for one in waiting if one.name not in alive]
+        waiting = [o for o in waiting if o.name not in alive | elsewhere and self._may_begin(o)]
         room = max(self._running - len(alive), 0)
         for one in sorted(waiting, key=lambda one: one.launch.at if one.launch else "")[:room]:
             self._begin(one)
@@ -114,17 +123,20 @@ class Supervisor:
         child = self._children.get(asked.name)
         if child is not None and (code := child[1].poll()) is not None:
             del self._children[asked.name]
-            self._on_change(asked.name)
             if code not in (0, TAKEN):
                 self._count_death(asked, child[0], code)
+            self._tell(asked.name)
         return self.process_of(asked.name) is not None
 
     def _count_death(self, asked: Asked, launch: str, code: int) -> None:
-        study_id = self._storage.get_study_id_from_name(asked.name)
-        done = sum(t.state.is_finished() for t in self._storage.get_all_trials(study_id, False))
+        with storage_errors(self._storage):
+            study_id = self._storage.get_study_id_from_name(asked.name)
+            trials = self._storage.get_all_trials(study_id, deepcopy=False)
+        done = sum(trial.state.is_finished() for trial in trials)
         times, before = self._deaths.get(launch, (0, -1))
         times = times + 1 if done == before else 1
         self._deaths[launch] = times, done
+        self._not_before[launch] = time.monotonic() + 2.0 * (times - 1)
         _LOG.warning("study %s: its process ended with code %d", asked.name, code)
         if times >= DEATHS and asked.launch is not None and asked.launch.id == launch:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -142,16 +154,25 @@ class Supervisor:
                 self._end(asked, None)
             return
         if asked.launch.id not in self._told and (process := self.process_of(asked.name)):
-            self._told.add(asked.launch.id)
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGTERM)
+                self._told.add(asked.launch.id)
 
     def _end(self, asked: Asked, message: str | None) -> None:
         assert asked.launch is not None
         now = datetime.now(UTC).isoformat()
         outcome = Outcome(asked.launch.id, "failed" if message else "stopped", message, now)
         write_outcome(self._storage, asked.name, outcome)
-        self._on_change(asked.name)
+        self._tell(asked.name)
+
+    def _may_begin(self, asked: Asked) -> bool:
+        """Whether enough time has passed since its process died."""
+        assert asked.launch is not None
+        return time.monotonic() >= self._not_before.get(asked.launch.id, 0.0)
+
+    def _tell(self, name: str) -> None:
+        with suppress(SweepError):  # a study that cannot be read is no reason to stop here
+            self._on_change(name)
 
     def _begin(self, asked: Asked) -> None:
         assert asked.launch is not None
@@ -175,4 +196,4 @@ class Supervisor:
             ) from None
         self._children[asked.name] = asked.launch.id, process
         _LOG.info("study %s: begun as process %d", asked.name, process.pid)
-        self._on_change(asked.name)
+        self._tell(asked.name)

@@ -255,7 +255,7 @@ def test_with_a_token_only_its_bearer_gets_in(tmp_path):
 def test_on_a_database_server_a_study_is_launched_killed_and_completed(tmp_path, postgresql):
     url = postgresql.url(postgresql.new_database())
     with serving(tmp_path, storage=url) as served:
-        lease = ["execution.lease_seconds=2", "budget.trials=40", "budget.replicates=0"]
+        lease = ["execution.lease_seconds=8", "budget.trials=40", "budget.replicates=0"]
         served.post("/studies", {"file": "small.toml", "overrides": lease}, 201)
         served.await_study("small", lambda found: found["done"] >= 3)
         child = served.child()

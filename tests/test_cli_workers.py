@@ -74,7 +74,8 @@ def test_in_batches_one_worker_and_three_give_the_same_study_to_the_last_digit(r
         options = ("--workers", workers, "--num-cpus", "1", "--batch", "3", "--trials", "9")
         ran = run("launch", "small.toml", "--storage", storage, *options)
         assert ran.code == 0, ran.err
-        assert f"Starting {workers} workers, with 1 of " in ran.err
+        words = "worker" if workers == "1" else "workers"
+        assert f"Starting {workers} {words}, with 1 of " in ran.err
         found.append(results(run, storage))
     assert found[0] == found[1]
     assert len(found[0]) == 9

@@ -34,7 +34,10 @@ class Written:
 def stderr(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
     """Standard error; the handler is taken away afterwards."""
     levels = {name: logging.getLogger(name).level for name in ("sweep", "uvicorn")}
+    factory = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(logging.LogRecord)  # Ray, once used, adds a field to every event
     yield Written(capsys)
+    logging.setLogRecordFactory(factory)
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each, StandardError)]:
         root.removeHandler(handler)

@@ -69,6 +69,7 @@ StorageOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+PickOption = Annotated[str, typer.Option(metavar="RULE", help="Which trial; rules as for export.")]
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a stored study.")]
 
 
@@ -367,9 +368,7 @@ def export(
 @app.command()
 def ablate(
     study: StudyArgument,
-    pick: Annotated[
-        str, typer.Option(metavar="RULE", help="Which trial; rules as for export.")
-    ] = "knee",
+    pick: PickOption = "knee",
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trainings of each.")] = 3,
     storage: StorageOption = None,
 ) -> None:
@@ -399,9 +398,7 @@ def ablate(
 @app.command()
 def choose(
     study: StudyArgument,
-    pick: Annotated[
-        str, typer.Option(metavar="RULE", help="Which trial; rules as for export.")
-    ] = "knee",
+    pick: PickOption = "knee",
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:

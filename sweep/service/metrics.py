@@ -139,6 +139,7 @@ class Measured:
         try:
             await self.app(scope, receive, sending)
         except Exception:
+            # The server answers 500 itself, beyond this.
             if not answered:
                 observe(500)
             raise

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -432,14 +432,16 @@ def check(
     from sweep.search.storage import open_storage, storage_url
 
     config = load_study(file, overrides or [])
-    records = []
-    with suppress(StorageError):  # no store yet: nothing has been timed
-        store = open_storage(storage_url(storage, os.environ), must_exist=True)
-        records = [
-            load_study_record(store, line.name) for line in list_studies(store) if not line.problem
-        ]
+
+    def records() -> Iterator[StudyRecord]:
+        with suppress(StorageError):  # no store yet: nothing has been timed
+            store = open_storage(storage_url(storage, os.environ), must_exist=True)
+            for line in reversed(list_studies(store)):
+                if not line.problem:
+                    yield load_study_record(store, line.name)
+
     typer.echo(f"{file}: study {config.name} is valid")
-    found = estimate(config, records)
+    found = estimate(config, records())
     about = f"about {_duration_text(found.seconds)} ({found.text})" if found.seconds else found.text
     typer.echo(f"Time: {about}")
 
@@ -592,11 +594,14 @@ def serve(
         requests_per_second=rate,
         burst=round(4 * rate),
     )
-    place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    say(f"sweep at {place}{f'#token={token}' if is_new else ''}  (Ctrl-C ends the service)")
-    if not is_loopback(host):
-        say("It can be reached from other machines: whoever has the token can launch studies here")
-    serve_until_told(settings)
+
+    def on_bound(port: int) -> None:
+        place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        say(f"sweep at {place}{f'#token={token}' if is_new else ''}  (Ctrl-C ends the service)")
+        if not is_loopback(host):
+            say("Other machines can reach it: whoever has the token can launch studies here")
+
+    serve_until_told(settings, on_bound)
 
 
 @app.command()

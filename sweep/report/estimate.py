@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sweep.config import Choices, Range, StudyConfig
@@ -18,18 +18,18 @@ class TimeEstimate:
     text: str
 
 
-def estimate(config: StudyConfig, records: Sequence[StudyRecord]) -> TimeEstimate:
-    """How long a study's trials would take, judged by those of studies on the same data."""
+def estimate(config: StudyConfig, records: Iterable[StudyRecord]) -> TimeEstimate:
+    """How long a study's trials would take, judged by the first of `records` that has been timed.
+
+    Those on other data do not count.
+    """
     trials, minutes = config.budget.trials, config.budget.minutes
-    of_all = [
-        (record, seconds)
-        for record in records
-        if record.config.dataset == config.dataset
-        and (seconds := _seconds_an_epoch(record)) is not None
-    ]
+    on_the_data = (record for record in records if record.config.dataset == config.dataset)
+    all_timed = ((record, _seconds_an_epoch(record)) for record in on_the_data)
+    timed = next(((record, seconds) for record, seconds in all_timed if seconds), None)
     bounds, texts = [], []
-    if trials is not None and of_all:
-        record, seconds = of_all[-1]
+    if trials is not None and timed is not None:
+        record, seconds = timed
         epochs = config.search_space.variables.get("training.epochs")
         number = config.training.epochs if epochs is None else _middle(epochs)
         bounds.append(seconds * number * trials)

@@ -77,6 +77,11 @@ class Asked:
         same = self.launch and self.outcome and self.outcome.launch == self.launch.id
         return self.outcome if same else None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a launch was asked for that is not over."""
+        return self.launch is not None and self.ended is None
+
 
 def read_asked(name: str, attributes: Mapping[str, Any]) -> Asked | None:
     """What the attributes of a study say; None if it is not a study of sweep."""

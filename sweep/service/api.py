@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import shlex
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,8 +25,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 from sweep.config import METRICS, StudyConfig, check_study
 from sweep.errors import ConfigError, ExportError, StorageError, StudyNotFoundError, SweepError
 from sweep.report.compare import comparison_note
-from sweep.results import StudyRecord
 from sweep.search.requests import (
+    Asked,
     LaunchRequest,
     load_asked,
     request_launch,
@@ -36,7 +38,7 @@ from sweep.service import views
 from sweep.service.exports import Exports
 from sweep.service.files import describe, find, listed, read_draft, study_files
 from sweep.service.metrics import Metrics
-from sweep.service.reading import Event, Reader, Snapshot
+from sweep.service.reading import Event, Reader, Seen
 from sweep.service.schemas import (
     Checked,
     Compared,
@@ -64,6 +66,8 @@ from sweep.service.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+_LOG = logging.getLogger("sweep.service")
 
 PING_SECONDS = 15.0
 STREAM_SECONDS = 1.0
@@ -105,40 +109,26 @@ class Service:
     closing: threading.Event = field(default_factory=threading.Event)
     launching: threading.Lock = field(default_factory=threading.Lock)
     drawing: threading.Lock = field(default_factory=threading.Lock)
-    lists: int = 0  # counts up with every change of any study
 
-    def runs(self, snapshot: Snapshot) -> bool:
+    def runs(self, asked: Asked) -> bool:
         """Whether a coordinator has the study, wherever it was launched."""
-        name, asked = snapshot.record.name, snapshot.asked
-        is_open = asked.launch is not None and asked.ended is None
-        if is_open and self.supervisor.process_of(name) is not None:
+        if asked.is_open and self.supervisor.process_of(asked.name) is not None:
             return True
-        lease = self.reader.watch(name).lease
-        return is_held(self.storage, name, {"lease": lease}, time.time())
-
-    def current(self, name: str) -> tuple[Snapshot, bool]:
-        """A study, and whether a coordinator has it."""
-        watch = self.reader.watch(name)
-        snapshot = watch.read()
-        runs = self.runs(snapshot)
-        if not runs and snapshot.asked.launch is not None and snapshot.asked.ended is None:
-            fresh = watch.refresh()  # it may have ended a moment ago
-            if fresh is not snapshot:
-                self.reader.tell()
-            snapshot, runs = fresh, self.runs(fresh)
-        return snapshot, runs
+        return is_held(self.storage, asked.name, {"lease": asked.lease}, time.time())
 
     def answer(self, name: str) -> StudyAnswer:
         """All about a study but its trials."""
-        snapshot, runs = self.current(name)
-        where = store_name(self.settings.storage)
-        left = views.seconds_left(snapshot.record) if runs else None
-        return views.study_answer(snapshot, runs, where, left)
+        return views.study_answer(self.reader.watch(name).look(), store_name(self.settings.storage))
+
+    def busy(self, seen: Seen) -> str | None:
+        """What a study is at that nothing else can be done with it meanwhile."""
+        state, _ = views.state_of(seen.snapshot.asked, seen.runs)
+        return state if state in ("running", "stopping", "queued") else None
 
     def line(self, name: str) -> StudyLine:
         """One line of the list; a study that cannot be read is listed with its problem."""
         try:
-            return views.study_line(*self.current(name))
+            return views.study_line(self.reader.watch(name).look())
         except StorageError as error:
             return StudyLine(
                 name=name,
@@ -154,16 +144,6 @@ class Service:
                 archived=None,
                 problem=str(error),
             )
-
-    def records(self) -> list[StudyRecord]:
-        """Every study that can be read."""
-        found = []
-        for asked in self.reader.names():
-            try:
-                found.append(self.reader.watch(asked.name).read().record)
-            except SweepError:
-                continue
-        return found
 
     def changed(self, name: str | None = None) -> None:
         """Read a study again, and look for what is to run."""
@@ -365,26 +345,36 @@ def launch(request: Request, response: Response, body: Launch) -> StudyAnswer:
     return service.answer(config.name)
 
 
+def is_archived(name: str) -> str:
+    """What is said where an archived study is to be launched."""
+    return f"study {name!r} is archived; restore it first"
+
+
 def _launch(service: Service, config: StudyConfig, key: str | None) -> bool:
     """Ask for a launch; False if it was asked for already, with this key."""
+    wanted = config.model_dump(mode="json")
     with service.launching:
         try:
-            service.reader.watch(config.name).refresh()
-            snapshot, runs = service.current(config.name)
+            watch = service.reader.watch(config.name)
+            watch.refresh()
         except StudyNotFoundError:
             pass
         else:
-            before = snapshot.asked.launch
-            if key is not None and before is not None and before.key == key:
-                return False
-            state, _ = views.state_of(snapshot, runs)
-            if state in ("running", "stopping", "queued"):
+            seen = watch.look()
+            asked = seen.snapshot.asked
+            if key is not None and asked.launch is not None and asked.launch.key == key:
+                if asked.launch.config == wanted:
+                    return False
+                raise ConflictError(
+                    f"key: was used for another launch of study {config.name!r}; draw a new one"
+                )
+            if state := service.busy(seen):
                 raise ConflictError(f"study {config.name!r} is {state} already; stop it first")
-            if snapshot.asked.archived:
-                raise ConflictError(f"study {config.name!r} is archived; restore it first")
+            if asked.archived:
+                raise ConflictError(is_archived(config.name))
         launch = LaunchRequest(
             id=uuid.uuid4().hex,
-            config=config.model_dump(mode="json"),
+            config=wanted,
             at=datetime.now(UTC).isoformat(),
             key=key,
         )
@@ -399,7 +389,7 @@ def stop(request: Request, name: Name) -> StudyAnswer:
     service = service_of(request)
     with service.launching:
         asked = load_asked(service.storage, name)
-        if asked.launch is None or asked.ended is not None:
+        if asked.launch is None or not asked.is_open:
             raise ConflictError(
                 f"study {name!r} was not launched here, or has ended; a launch at a command line "
                 "is stopped there, with Ctrl-C"
@@ -425,9 +415,9 @@ def archive(request: Request, name: Name) -> StudyAnswer:
     """Put a study away; `restore` gets it back, with all that it has."""
     service = service_of(request)
     with service.launching:
-        service.reader.watch(name).refresh()
-        state, _ = views.state_of(*service.current(name))
-        if state in ("running", "stopping", "queued"):
+        watch = service.reader.watch(name)
+        watch.refresh()
+        if state := service.busy(watch.look()):
             raise ConflictError(f"study {name!r} is {state}; stop it first")
         write_archived(service.storage, name, datetime.now(UTC))
     service.changed(name)
@@ -493,6 +483,9 @@ def check_draft(request: Request, body: Draft) -> Checked:
     service = service_of(request)
     try:
         config = read_draft(body, service.settings.studies)
+        there = next((one for one in service.reader.names() if one.name == config.name), None)
+        if there is not None and there.archived:
+            raise ConfigError(is_archived(config.name))
     except ConfigError as error:
         return Checked(
             valid=False,
@@ -511,8 +504,8 @@ def check_draft(request: Request, body: Draft) -> Checked:
         valid=True,
         problems=[],
         name=config.name,
-        exists=any(one.name == config.name for one in service.reader.names()),
-        estimate=views.estimated(config, service.records()),
+        exists=there is not None,
+        estimate=views.estimated(config, service.reader.on_dataset(config.dataset)),
         ranges=views.ranges(config),
         budget=config.budget.model_dump(exclude_none=True),
         objectives=views.objective_answers(config),
@@ -562,53 +555,75 @@ def study_events(request: Request, name: Name) -> StreamingResponse:
     """What happens to a study, as server-sent events; `Last-Event-ID` gets what was missed."""
     service = service_of(request)
     watch = service.reader.watch(name)
-    now = len(watch.events)  # before it is read: an event twice does no harm
-    snapshot = watch.read()
-    boot, _, last = request.headers.get("last-event-id", "").partition("-")
-    known = boot == watch.boot and last.isdecimal() and len(last) < 12
-    start = int(last) if known else now
+    now = watch.last_event  # before it is read: an event twice does no harm
+    watch.read()
+    missed = _missed(request, watch.boot)
+    known = missed is not None and watch.events_after(missed) is not None
 
-    def first() -> str:
-        data = {"version": snapshot.version, "trials": len(snapshot.record.trials)}
-        return _event("snapshot", f"{watch.boot}-{start}", json.dumps(data))
+    def snapshot(number: int) -> Event:
+        seen = watch.look()
+        data = views.standing(seen.snapshot, seen.runs)
+        return Event(number, "snapshot", json.dumps(data))
 
-    def since(number: int) -> list[Event]:
-        watch.read()  # it is looked at
-        return watch.events[number:]  # numbers count from 1
+    def since(number: int) -> Sequence[Event] | None:
+        if watch.is_gone:
+            return None
+        last = watch.last_event
+        found = watch.events_after(number)
+        return [snapshot(last)] if found is None else found  # it fell far behind
 
-    return _stream(service, watch.boot, None if known else first(), since, start)
+    if known and missed is not None:
+        return _stream(service, watch.boot, None, since, missed)
+    return _stream(service, watch.boot, snapshot(now), since, now)
 
 
 @router.get("/events", response_class=StreamingResponse, responses=STREAM)
 def list_events(request: Request) -> StreamingResponse:
     """A `studies` event whenever something has changed in any study."""
     service = service_of(request)
+    reader = service.reader
 
-    def since(number: int) -> list[Event]:
-        now = service.lists
+    def since(number: int) -> Sequence[Event]:
+        now = reader.changes
         return [Event(now, "studies", json.dumps({"version": now}))] if now > number else []
 
-    return _stream(service, service.reader.boot, None, since, service.lists)
+    missed = _missed(request, reader.boot)
+    # Who is new is told once: something may have changed since it read the list.
+    start = -1 if missed is None else missed
+    return _stream(service, reader.boot, None, since, start, reader.listing)
 
 
-def _event(name: str, key: str, data: str) -> str:
-    return f"id: {key}\nevent: {name}\ndata: {data}\n\n"
+def _missed(request: Request, boot: str) -> int | None:
+    """The number of the last event that a viewer has seen, if it was one of these."""
+    of, _, last = request.headers.get("last-event-id", "").partition("-")
+    return int(last) if of == boot and last.isdecimal() and len(last) < 12 else None
+
+
+def _text(boot: str, event: Event) -> str:
+    return f"id: {boot}-{event.number}\nevent: {event.name}\ndata: {event.data}\n\n"
 
 
 def _stream(
-    service: Service, boot: str, first: str | None, since: Callable[[int], list[Event]], number: int
+    service: Service,
+    boot: str,
+    first: Event | None,
+    since: Callable[[int], Sequence[Event] | None],
+    number: int,
+    present: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> StreamingResponse:
-    """Events after that number, until the viewer goes or the service closes."""
+    """Events after that number, until the viewer goes, there are none to come, or it closes."""
 
     async def events() -> AsyncIterator[str]:
         nonlocal number
-        with service.metrics.viewer():
-            yield "retry: 1000\n\n" + (first or "")
+        with service.metrics.viewer(), present():
+            yield "retry: 1000\n\n" + (_text(boot, first) if first else "")
             quiet = time.monotonic()
             while not service.closing.is_set():
                 found = since(number)
+                if found is None:
+                    return
                 if found:  # as one: each piece goes through all that wraps the application
-                    yield "".join(_event(e.name, f"{boot}-{e.number}", e.data) for e in found)
+                    yield "".join(_text(boot, event) for event in found)
                     number = found[-1].number
                     quiet = time.monotonic()
                 elif time.monotonic() - quiet > PING_SECONDS:
@@ -650,9 +665,10 @@ def is_ready(request: Request, response: Response) -> Health:
     """Whether the store answers."""
     try:
         service_of(request).reader.names()
-    except StorageError as error:
+    except StorageError as error:  # anybody may ask: what the store is called is not told
+        _LOG.warning("not ready: %s", error)
         response.status_code = 503
-        return Health(status="unavailable", detail=str(error))
+        return Health(status="unavailable", detail="the store does not answer; the log says more")
     return Health(status="ok")
 
 
@@ -662,7 +678,7 @@ def read_metrics(request: Request) -> Response:
     service = service_of(request)
     counts: dict[Any, int] = {}
     for asked in service.reader.names():
-        state = service.line(asked.name).state
+        state, _ = views.state_of(asked, service.runs(asked))
         counts[state] = counts.get(state, 0) + 1
     service.metrics.set_studies(counts)
     service.metrics.set_launches(counts.get("running", 0), counts.get("queued", 0))

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -31,6 +31,7 @@ from sweep.errors import (
 from sweep.search.storage import open_storage
 from sweep.service import views
 from sweep.service.api import ConflictError, Service, health, router
+from sweep.service.dashboard import PAGE, dashboard_routes
 from sweep.service.exports import Exports
 from sweep.service.logs import AccessLog
 from sweep.service.metrics import Measured, Metrics
@@ -49,6 +50,8 @@ from sweep.service.supervisor import Supervisor
 
 STATIC = Path(str(files("sweep.service"))) / "static"
 READ_SECONDS = 1.0
+MOST_SECONDS = 30.0
+"""Between two looks at the store, at least and at most."""
 
 _STATUSES: dict[type[SweepError], int] = {
     StudyNotFoundError: 404,
@@ -83,7 +86,7 @@ def create_service(settings: ServiceSettings) -> Service:
         StorageError: there can be no store at that URL.
     """
     storage = open_storage(settings.storage)
-    reader = Reader(storage, views.events)
+    reader = Reader(storage, views.events, lambda asked: service.runs(asked))
     service = Service(
         settings=settings,
         storage=storage,
@@ -93,11 +96,6 @@ def create_service(settings: ServiceSettings) -> Service:
         metrics=Metrics(),
         tokens=Tokens(settings.token),
     )
-
-    def count() -> None:
-        service.lists += 1
-
-    reader.changed = count
     return service
 
 
@@ -116,7 +114,8 @@ def create_app(service: Service) -> FastAPI:
                 with suppress(SweepError):  # readers get the last state, and /readyz says why
                     service.reader.refresh()
                 # A front of thousands takes a moment: most of the time is for those who look.
-                seconds = max(READ_SECONDS, 4 * (time.monotonic() - began))
+                spent = time.monotonic() - began
+                seconds = min(max(READ_SECONDS, 4 * spent), MOST_SECONDS)
 
         threading.Thread(target=read, name="reader", daemon=True).start()
         yield
@@ -154,10 +153,15 @@ def create_app(service: Service) -> FastAPI:
         cache = {"Cache-Control": "public, max-age=86400"}
         return FileResponse(path, media_type="text/javascript", headers=cache)
 
+    dashboard = dashboard_routes(service.storage)
+    app.routes.extend(dashboard)
     app.mount("/static", _Static(directory=STATIC))
+    html = (STATIC / "index.html").read_text("utf-8")
+    if dashboard:
+        html = html.replace('name="dashboard" content=""', f'name="dashboard" content="{PAGE}"')
 
-    def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    def page() -> HTMLResponse:
+        return HTMLResponse(html, headers={"Cache-Control": "no-cache"})
 
     for path in ("/", "/studies/{name}", "/launch", "/compare", "/login"):
         app.add_api_route(path, page, include_in_schema=False)
@@ -211,6 +215,6 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     answer = problem(error.status_code, str(error.detail))
     answer.headers.update(error.headers or {})
-    if error.status_code == 405:  # the first route of the path alone was asked
-        answer.headers["allow"] = ", ".join(_methods(request))
+    if error.status_code == 405 and (methods := _methods(request)):
+        answer.headers["allow"] = ", ".join(methods)  # the first route of the path alone was asked
     return answer

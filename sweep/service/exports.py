@@ -47,6 +47,7 @@ class Exports:
         self._folder = (folder or state_directory() / "exports").absolute()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._running: dict[str, subprocess.Popen[bytes] | None] = {}
+        self._closed = False
 
     def start(
         self, study: str, rule: str, model: bool, on_change: Callable[[str], None] = lambda _: None
@@ -88,13 +89,16 @@ class Exports:
             ExportError: there is none of that id.
         """
         folder = self.folder(key)
-        request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-        log = folder / "log.txt"
-        text = log.read_text("utf-8", "replace") if log.exists() else ""
-        lines = text.replace(f"{folder}/", "").splitlines()  # where it is, is the service's affair
+        is_running = key in self._running  # asked first: it may end meanwhile
+        try:
+            request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+            log = folder / "log.txt"
+            lines = _lines(log) if log.exists() else []
+        except FileNotFoundError:  # a later one took its place meanwhile
+            raise _no_export(key) from None
         state = "failed"
         message: str | None = "the service was ended meanwhile; ask again"
-        if key in self._running:
+        if is_running:
             state, message = "running", None
         elif (folder / "error.txt").exists():
             message = (folder / "error.txt").read_text(encoding="utf-8")
@@ -122,11 +126,12 @@ class Exports:
             ExportError: there is none of that id.
         """
         if not _ID.fullmatch(key) or not (self._folder / key / "request.json").is_file():
-            raise ExportError(f"no export {key[:40]!r}; the latest {KEPT} are kept")
+            raise _no_export(key)
         return self._folder / key
 
     def close(self) -> None:
         """End what is being made; it is to be asked for again."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in list(self._running.values()):
             if process is not None and process.poll() is None:
@@ -149,9 +154,13 @@ class Exports:
                     stderr=log,
                 )
                 self._running[key] = process
+                if self._closed:  # a moment ago, before it could be ended with the others
+                    process.terminate()
                 code = process.wait()
+            if code and self._closed:
+                return  # `read` says that it was ended
             if code:
-                lines = (folder / "log.txt").read_text("utf-8", "replace").splitlines()
+                lines = _lines(folder / "log.txt")
                 errors = [line for line in lines if line.startswith("Error: ")]
                 last = (errors or lines or [f"it ended with exit code {code}"])[-1]
                 write_text(folder / "error.txt", last.removeprefix("Error: "))
@@ -168,9 +177,26 @@ class Exports:
     def _forget(self) -> None:
         folders = [one for one in self._folder.glob("*") if _ID.fullmatch(one.name)]
         idle = [one for one in folders if one.name not in self._running]
-        idle.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+        idle.sort(key=_age, reverse=True)
         for old in idle[KEPT - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _age(folder: Path) -> float:
+    """When a folder was written; long ago where it has just been removed."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _lines(log: Path) -> list[str]:
+    """What an export said; where its files are, is the service's affair."""
+    return log.read_text("utf-8", "replace").replace(f"{log.parent}/", "").splitlines()
+
+
+def _no_export(key: str) -> ExportError:
+    return ExportError(f"no export {key[:40]!r}; the latest {KEPT} are kept")
 
 
 def _zip(folder: Path, target: Path) -> None:

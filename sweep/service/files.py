@@ -39,10 +39,12 @@ def find(folder: Path, name: str) -> Path:
 
 def describe(path: Path) -> StudyFileText:
     """A study file, and what is wrong with it, if something is."""
-    name, problem = None, None
-    text = path.read_text("utf-8", "replace")
+    name, problem, text = None, None, ""
     try:
+        text = path.read_text("utf-8", "replace")
         name = load_study(path).name
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
     except ConfigError as error:
         problem = str(error).replace(f"{path}: ", "")
     comment = []

@@ -15,14 +15,15 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from sweep.config import check_study
-from sweep.errors import ConfigError, StorageError, StudyNotFoundError
+from sweep.config import DatasetConfig, check_study
+from sweep.errors import ConfigError, StorageError, StudyNotFoundError, SweepError
+from sweep.front.pareto import front_of
 from sweep.report.summary import Summary, summarise
 from sweep.results import StudyRecord, Trial
 from sweep.search.records import not_found, read_header, study_record, to_trial
@@ -37,6 +38,9 @@ _LOG = logging.getLogger("sweep.service")
 LEVEL: Final = 4
 """Of gzip: a tenth of the time of the highest, and hardly larger."""
 
+KEPT_EVENTS: Final = 5000
+"""Of one study; who missed more than these reads the study anew."""
+
 IDLE_SECONDS: Final = 300.0
 """After which a study that nobody looks at is forgotten."""
 
@@ -50,12 +54,22 @@ class Snapshot:
     record: StudyRecord
     revisions: tuple[int, ...]  # of each trial: grows with its replicates, once it has ended
     made: dict[str, bytes] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    @cached_property
+    @property
     def summary(self) -> Summary | None:
         """What follows from the trials; None while none is complete."""
+        with self._lock:  # whoever comes second waits for the first
+            return self._summary
+
+    @cached_property
+    def _summary(self) -> Summary | None:
         return summarise(self.record) if self.record.complete else None
+
+    @cached_property
+    def front(self) -> tuple[Trial, ...]:
+        """The Pareto front."""
+        return front_of(self.record.contenders, self.record.config.objectives)
 
     def document(self, name: str, make: Callable[[Snapshot], Any]) -> bytes:
         """A JSON document about this state, compressed by gzip; made once."""
@@ -66,7 +80,16 @@ class Snapshot:
             return self.made[name]
 
 
-Tell = Callable[[Snapshot | None, Snapshot], Iterable[tuple[str, str]]]
+@dataclass(frozen=True)
+class Seen:
+    """A study as it was read last, and whether a coordinator had it."""
+
+    snapshot: Snapshot
+    runs: bool
+
+
+Tell = Callable[[Snapshot, Snapshot, bool], Iterable[tuple[str, str]]]
+Runs = Callable[[Asked], bool]
 
 
 @dataclass(frozen=True)
@@ -82,29 +105,41 @@ class Watch:
     """One study that somebody looks at."""
 
     def __init__(
-        self, storage: BaseStorage, name: str, tell: Tell, clock: Callable[[], float]
+        self,
+        storage: BaseStorage,
+        name: str,
+        tell: Tell,
+        runs: Runs,
+        clock: Callable[[], float],
     ) -> None:
         """Reads nothing yet; for the arguments see `Reader`."""
         self.name = name
-        self._storage, self._tell, self._clock = storage, tell, clock
+        self._storage, self._tell, self._runs, self._clock = storage, tell, runs, clock
         self._converted: dict[int, tuple[Any, Trial]] = {}
         self._lock = threading.Lock()
         self._makers: dict[str, Callable[[Snapshot], Any]] = {}
+        self._events: tuple[Event, ...] = ()
         self.boot = uuid.uuid4().hex[:8]  # events of another watch have other numbers
-        self.events: list[Event] = []
-        self.lease: Any = None
-        self.snapshot: Snapshot | None = None
+        self.seen: Seen | None = None
+        self.is_gone = False  # its study was removed
         self.used = clock()
 
-    def read(self) -> Snapshot:
-        """The state that was read last; it is read now where there is none.
+    def look(self) -> Seen:
+        """The study as it was read last; it is read now where it never was.
 
         Raises:
             StudyNotFoundError: there is no such study.
             StorageError: the store cannot be read.
         """
         self.used = self._clock()
-        return self.snapshot or self.refresh()
+        if self.seen is None:
+            self.refresh()
+        assert self.seen is not None
+        return self.seen
+
+    def read(self) -> Snapshot:
+        """The state that was read last; see `look`."""
+        return self.look().snapshot
 
     def document(self, name: str, make: Callable[[Snapshot], Any]) -> tuple[str, bytes]:
         """The version and a JSON document of the last state, compressed by gzip."""
@@ -112,22 +147,50 @@ class Watch:
         snapshot = self.read()
         return snapshot.version, snapshot.document(name, make)
 
-    def refresh(self) -> Snapshot:
-        """Read what is new."""
+    @property
+    def last_event(self) -> int:
+        """The number of the last event; 0 before the first."""
+        events = self._events
+        return events[-1].number if events else 0
+
+    def events_after(self, number: int) -> tuple[Event, ...] | None:
+        """The events after that one; None where some of them are forgotten already."""
+        self.used = self._clock()
+        events = self._events
+        first = events[0].number if events else 1
+        return events[number - first + 1 :] if number + 1 >= first else None
+
+    def refresh(self) -> bool:
+        """Read what is new; says whether anything is."""
         with self._lock:
-            before = self.snapshot
+            before = self.seen
+            now = self._see()
+            if before is not None and now.snapshot.version == before.snapshot.version:
+                now = Seen(before.snapshot, now.runs)
+                if now == before:
+                    return False
+            if before is not None:
+                for name, make in tuple(
+                    self._makers.items()
+                ):  # before readers see it: they never wait
+                    if name in before.snapshot.made:
+                        now.snapshot.document(name, make)
+                told = self._tell(before.snapshot, now.snapshot, now.runs)
+            else:
+                told = ()
+            last = self.last_event
+            found = tuple(Event(last + i, name, data) for i, (name, data) in enumerate(told, 1))
+            self.seen = now  # before its events: who reads it then misses none
+            self._events = (self._events + found)[-max(KEPT_EVENTS, len(found)) :]
+            return True
+
+    def _see(self) -> Seen:
+        now = self._read()
+        runs = self._runs(now.asked)
+        if now.asked.is_open and not runs:  # it may have ended a moment ago
             now = self._read()
-            self.lease = now.asked.lease  # renewed without another change
-            if before is not None and now.version == before.version:
-                return before
-            for name, make in self._makers.items():  # before readers see it: they never wait
-                if before is not None and name in before.made:
-                    now.document(name, make)
-            told = list(self._tell(before, now))
-            self.snapshot = now  # before its events: who reads it then misses none
-            for name, data in told:
-                self.events.append(Event(len(self.events) + 1, name, data))
-            return now
+            runs = self._runs(now.asked)
+        return Seen(now, runs)
 
     def _read(self) -> Snapshot:
         with storage_errors(self._storage):
@@ -179,21 +242,25 @@ class Reader:
         self,
         storage: BaseStorage,
         tell: Tell,
+        runs: Runs,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Reads nothing yet.
 
         Args:
             storage: what `open_storage` gave.
-            tell: gives the names and the data of events, from a study's state before and now.
+            tell: gives the names and the data of events, from a study's state before and now, and
+                whether it runs now.
+            runs: whether a coordinator has a study.
             clock: seconds.
         """
         self._storage = cached(storage)
-        self._tell, self._clock = tell, clock
+        self._tell, self._runs, self._clock = tell, runs, clock
         self._watches: dict[str, Watch] = {}
         self._lock = threading.Lock()
         self.boot = uuid.uuid4().hex[:8]
-        self.changed: Callable[[], None] = lambda: None
+        self.changes = 0  # counts up with every change of any study
+        self.list_viewers = 0
         self._listing: tuple[Asked, ...] = ()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
@@ -208,45 +275,75 @@ class Reader:
             if watch is not None:
                 watch.used = self._clock()  # so that it is not forgotten before it is read
         if watch is None:
-            watch = Watch(self._storage, name, self._tell, self._clock)
+            watch = Watch(self._storage, name, self._tell, self._runs, self._clock)
             watch.refresh()
             with self._lock:
                 watch = self._watches.setdefault(name, watch)
         return watch
+
+    @contextmanager
+    def listing(self) -> Iterator[None]:
+        """Forget no study in the meantime: somebody looks at the list."""
+        with self._lock:
+            self.list_viewers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.list_viewers -= 1
+
+    def on_dataset(self, dataset: DatasetConfig) -> Iterator[StudyRecord]:
+        """The studies on a dataset that can be read, from the last by name to the first."""
+        for asked in reversed(self.names()):
+            with suppress(SweepError):
+                with self._lock:
+                    watch = self._watches.get(asked.name)
+                seen = None if watch is None else watch.seen  # it is not looked at for this
+                if seen is not None:
+                    if seen.snapshot.record.config.dataset == dataset:
+                        yield seen.snapshot.record
+                elif asked.is_sweeps:
+                    config, _ = read_header(self._storage, asked.name)
+                    if config.dataset == dataset:
+                        yield self.watch(asked.name).read().record
 
     def names(self) -> tuple[Asked, ...]:
         """All studies, by name."""
         return list_asked(self._storage)
 
     def refresh(self, name: str | None = None) -> None:
-        """Read again what is looked at, or one study; forget what nobody looks at."""
+        """Read again what is looked at, or one study; forget what nobody looks at.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        # First, since it fails where the store does not answer, before anything has been noticed.
+        listing = self._listing if name else tuple(replace(o, lease=None) for o in self.names())
         with self._lock:
             now = self._clock()
-            for one in [w for w in self._watches.values() if now - w.used > IDLE_SECONDS]:
+            idle = [w for w in self._watches.values() if now - w.used > IDLE_SECONDS]
+            for one in idle if not self.list_viewers else ():
                 del self._watches[one.name]
             watches = [w for w in self._watches.values() if name in (None, w.name)]
-        changed = name is not None
+        changed = name is not None or listing != self._listing
+        self._listing = listing
         for watch in watches:
-            before = watch.snapshot
             try:
-                changed |= watch.refresh() is not before
+                changed |= watch.refresh()
             except StudyNotFoundError:  # removed by another program
+                watch.is_gone = True
                 with self._lock:
                     self._watches.pop(watch.name, None)
                 changed = True
             except Exception:  # one that cannot be read must not keep others from being read
                 _LOG.exception("study %s cannot be read", watch.name)
-        if name is None:
-            listing = tuple(replace(one, lease=None) for one in self.names())
-            changed |= listing != self._listing
-            self._listing = listing
         if changed:
             self.tell()
 
     def tell(self) -> None:
         """Wake those who wait for a change."""
-        self.changed()
         with self._lock:
+            self.changes += 1
             waiting, self._waiting = self._waiting, set()
         for loop, event in waiting:
             with suppress(RuntimeError):  # the loop has been closed

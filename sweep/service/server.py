@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -19,17 +23,28 @@ SWITCH_SECONDS = 0.0005
 class _Server(uvicorn.Server):
     """Ends the streams of events first: uvicorn would wait for them."""
 
-    def __init__(self, config: uvicorn.Config, closing: object) -> None:
+    def __init__(
+        self, config: uvicorn.Config, closing: threading.Event, on_bound: Callable[[int], None]
+    ) -> None:
         super().__init__(config)
-        self._closing = closing
+        self._closing, self._on_bound = closing, on_bound
 
-    def handle_exit(self, sig: int, frame: object) -> None:
-        self._closing.set()  # type: ignore[attr-defined]
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_bound(self.servers[0].sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._closing.set()
+        super().handle_exit(sig, frame)
 
 
-def serve(settings: ServiceSettings) -> None:
+def serve(settings: ServiceSettings, on_bound: Callable[[int], None] = lambda _: None) -> None:
     """Serve until a signal says to stop; what runs goes on without the service.
+
+    Args:
+        settings: what it is told.
+        on_bound: told the port, once connections are taken.
 
     Raises:
         StorageError: there can be no store at that URL.
@@ -50,4 +65,4 @@ def serve(settings: ServiceSettings) -> None:
         proxy_headers=settings.https,  # without a proxy they are the client's own word
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _Server(config, service.closing).run()
+    _Server(config, service.closing, on_bound).run()

@@ -44,6 +44,7 @@ class Supervisor:
         running: int,
         on_change: Callable[[str], None] = lambda _: None,
         seconds: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Starts nothing yet.
 
@@ -53,9 +54,10 @@ class Supervisor:
             running: how many studies may run at once, at least 1.
             on_change: told the name of a study that began or ended.
             seconds: between two looks at the store.
+            clock: seconds, never going back.
         """
         self._storage, self._url, self._running = storage, url, running
-        self._on_change, self._seconds = on_change, seconds
+        self._on_change, self._seconds, self._clock = on_change, seconds, clock
         self._children: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
         self._deaths: dict[str, tuple[int, int]] = {}  # by launch: how often, at how many trials
         self._not_before: dict[str, float] = {}  # by launch: when it may be begun again
@@ -99,7 +101,7 @@ class Supervisor:
     def step(self) -> None:
         """Do what is to be done now."""
         studies = list_asked(self._storage)
-        open_ = [one for one in studies if one.launch is not None and one.ended is None]
+        open_ = [one for one in studies if one.is_open]
         alive = {one.name for one in studies if self._reap(one)}
         # By another machine, or by a process that was killed and whose lease still runs.
         elsewhere = {
@@ -136,7 +138,7 @@ class Supervisor:
         times, before = self._deaths.get(launch, (0, -1))
         times = times + 1 if done == before else 1
         self._deaths[launch] = times, done
-        self._not_before[launch] = time.monotonic() + 2.0 * (times - 1)
+        self._not_before[launch] = self._clock() + 2.0 * (times - 1)
         _LOG.warning("study %s: its process ended with code %d", asked.name, code)
         if times >= DEATHS and asked.launch is not None and asked.launch.id == launch:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -168,7 +170,7 @@ class Supervisor:
     def _may_begin(self, asked: Asked) -> bool:
         """Whether enough time has passed since its process died."""
         assert asked.launch is not None
-        return time.monotonic() >= self._not_before.get(asked.launch.id, 0.0)
+        return self._clock() >= self._not_before.get(asked.launch.id, 0.0)
 
     def _tell(self, name: str) -> None:
         with suppress(SweepError):  # a study that cannot be read is no reason to stop here

@@ -6,19 +6,17 @@ import json
 import math
 import shlex
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import tomli_w
 
-from sweep.config import Choices, Objective, StudyConfig
-from sweep.front.pareto import front_of
+from sweep.config import Choices, StudyConfig
 from sweep.front.selection import choose, metric_label
 from sweep.report import compare
 from sweep.report.estimate import estimate
 from sweep.report.summary import (
-    counted,
     ease_note,
     edge_text,
     estimates,
@@ -27,7 +25,8 @@ from sweep.report.summary import (
 )
 from sweep.report.tables import trial_record
 from sweep.results import Baseline, StudyRecord, Trial
-from sweep.service.reading import Snapshot
+from sweep.search.requests import Asked
+from sweep.service.reading import Seen, Snapshot
 from sweep.service.schemas import (
     BaselineAnswer,
     ComparedStudy,
@@ -51,9 +50,8 @@ PICTURE_POINTS = 64
 """Points of the small picture in a list of studies, at most."""
 
 
-def state_of(snapshot: Snapshot, runs: bool) -> tuple[State, str | None]:
+def state_of(asked: Asked, runs: bool) -> tuple[State, str | None]:
     """The state of a study, and a message about it; `runs` is whether a coordinator has it."""
-    asked = snapshot.asked
     launch, ended = asked.launch, asked.ended
     if launch is not None and ended is None:
         if launch.wanted == "stop":
@@ -74,10 +72,10 @@ def objective_answers(config: StudyConfig) -> list[ObjectiveAnswer]:
     ]
 
 
-def study_line(snapshot: Snapshot, runs: bool) -> StudyLine:
+def study_line(seen: Seen) -> StudyLine:
     """One line of the list."""
-    record = snapshot.record
-    state, message = state_of(snapshot, runs)
+    snapshot, record = seen.snapshot, seen.snapshot.record
+    state, message = state_of(snapshot.asked, seen.runs)
     objectives = record.config.objectives
     moments = [m for t in record.trials for m in (t.started, t.finished) if m is not None]
     results = [t.result.metrics for t in record.complete if t.result]
@@ -94,40 +92,29 @@ def study_line(snapshot: Snapshot, runs: bool) -> StudyLine:
             for o in objectives
             if results
         },
-        front=_small_front(record),
+        front=_small_front(snapshot),
         last_activity=max(moments, default=None),
         archived=snapshot.asked.archived,
         problem=None,
     )
 
 
-def _front_points(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Iterator[Any]:
-    for trial in trials:
-        yield tuple(trial.metrics[o.metric] for o in objectives)
-
-
-def _small_front(record: StudyRecord) -> list[tuple[float, float]]:
-    if not record.complete:
+def _small_front(snapshot: Snapshot) -> list[tuple[float, float]]:
+    if not snapshot.record.complete:
         return []
-    points = list(_front_points(_front(record), record.config.objectives))
-    step = math.ceil(len(points) / PICTURE_POINTS)
-    return points[::step]
+    first, second = (o.metric for o in snapshot.record.config.objectives)
+    points = [(trial.metrics[first], trial.metrics[second]) for trial in snapshot.front]
+    return points[:: math.ceil(len(points) / PICTURE_POINTS)]
 
 
-def _front(record: StudyRecord) -> tuple[Trial, ...]:
-    return front_of(record.contenders, record.config.objectives)
-
-
-def study_answer(
-    snapshot: Snapshot, runs: bool, storage: str, seconds_left: float | None
-) -> StudyAnswer:
+def study_answer(seen: Seen, storage: str) -> StudyAnswer:
     """All about a study but its trials."""
-    record = snapshot.record
+    record = seen.snapshot.record
     x, y = record.ideal_point
     reference = record.reference_point if record.dataset else None
     states = [trial.state for trial in record.trials]
     return StudyAnswer(
-        **study_line(snapshot, runs).model_dump(),
+        **study_line(seen).model_dump(),
         config=record.config.model_dump(mode="json"),
         toml=study_file(record.config),
         dataset=asdict(record.dataset) if record.dataset else None,
@@ -138,7 +125,7 @@ def study_answer(
         protocol=protocol(record),
         counts={state: states.count(state) for state in sorted(set(states))},
         replicated=sum(bool(trial.replicates) for trial in record.complete),
-        seconds_left=seconds_left,
+        seconds_left=_seconds_left(record) if seen.runs else None,
         baselines=[_baseline(one) for one in record.baselines],
         reference_point=None if reference is None else (reference[0], reference[1]),
         ideal_point=(x, y),
@@ -343,12 +330,12 @@ def ranges(config: StudyConfig) -> list[SearchedRange]:
     ]
 
 
-def estimated(config: StudyConfig, records: Sequence[StudyRecord]) -> Estimate:
+def estimated(config: StudyConfig, records: Iterable[StudyRecord]) -> Estimate:
     """How long a study would take."""
     return Estimate(**asdict(estimate(config, records)))
 
 
-def seconds_left(record: StudyRecord) -> float | None:
+def _seconds_left(record: StudyRecord) -> float | None:
     """Seconds until the trials are done, as if each took the median of the last ones."""
     asked = record.config.budget.trials
     times = [
@@ -362,27 +349,25 @@ def seconds_left(record: StudyRecord) -> float | None:
     return max(asked - done, 0) * statistics.median(times)
 
 
-def events(before: Snapshot | None, now: Snapshot) -> Iterator[tuple[str, str]]:
-    """What viewers of a study are told when it has changed."""
-    if before is None:
-        return
+def events(before: Snapshot, now: Snapshot, runs: bool) -> Iterator[tuple[str, str]]:
+    """What viewers of a study are told when it has changed; `runs` is whether it runs now."""
     old = before.revisions
     for trial, revision in zip(now.record.trials, now.revisions, strict=True):
         if revision and (trial.number >= len(old) or revision != old[trial.number]):
             text = row(trial, False).model_dump_json(exclude={"on_front"})
             yield "trial", text
-    record = now.record
-    done = sum(trial.state in ("complete", "pruned") for trial in record.trials)
-    failed = sum(trial.state == "failed" for trial in record.trials)
-    yield (
-        "study",
-        json.dumps(
-            {
-                "version": now.version,
-                "done": done,
-                "failed": failed,
-                "asked": record.config.budget.trials,
-                "note": counted(len(record.complete), "complete trial"),
-            }
-        ),
-    )
+    yield "study", json.dumps(standing(now, runs))
+
+
+def standing(snapshot: Snapshot, runs: bool) -> dict[str, Any]:
+    """Where a study stands, for events."""
+    state, message = state_of(snapshot.asked, runs)
+    trials = snapshot.record.trials
+    return {
+        "version": snapshot.version,
+        "state": state,
+        "message": message,
+        "done": sum(trial.state in ("complete", "pruned") for trial in trials),
+        "failed": sum(trial.state == "failed" for trial in trials),
+        "asked": snapshot.record.config.budget.trials,
+    }

@@ -92,6 +92,18 @@ def test_a_study_is_launched_from_the_page_watched_stopped_and_resumed(page, ser
     expect(page.locator("#state")).to_contain_text("stopped", timeout=60_000)
 
 
+@pytest.mark.usefixtures("small")
+def test_optunas_dashboard_is_linked_and_shows_the_same_studies(page):
+    page.goto("/")
+    page.locator("#dashboard").click()
+    page.wait_for_url("**/dashboard")
+    card = page.get_by_role("link", name="small")
+    expect(card).to_be_visible(timeout=60_000)
+    card.click()
+    expect(page.get_by_text("Pareto", exact=False).first).to_be_visible(timeout=60_000)
+    screenshot(page, "dashboard")
+
+
 def test_a_wrong_study_file_is_told_as_it_is_typed(page):
     page.goto("/launch")
     page.get_by_label("A text").check()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from serving import Served, serving
 
 from sweep.search.records import load_study_record
+from sweep.service.connections import raise_file_limit
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -148,6 +152,12 @@ def test_the_same_key_again_launches_nothing(small):
 
 
 @pytest.mark.slow
+def test_a_key_that_was_used_for_another_launch_is_refused(small):
+    other = {"file": "small.toml", "key": "first", "overrides": ["budget.trials=7"]}
+    assert "draw a new one" in small.post("/studies", other, 409)["detail"]
+
+
+@pytest.mark.slow
 def test_a_draft_says_all_that_is_wrong_and_what_it_would_take(small):
     wrong = small.post("/drafts", {"file": "small.toml", "overrides": ["training.epochs=-1"]})
     assert wrong["valid"] is False
@@ -164,6 +174,8 @@ def test_a_study_is_archived_and_restored_with_all_it_has(small):
     assert small.client.delete("/api/v1/studies/small").status_code == 200
     assert small.get("/studies")["total"] == 0
     assert [one["name"] for one in small.get("/studies?archived=true")["studies"]] == ["small"]
+    draft = small.post("/drafts", {"file": "small.toml"})
+    assert draft["problems"] == ["study 'small' is archived; restore it first"]
     small.post("/studies/small/restore")
     assert small.get("/studies")["total"] == 1
     assert small.get("/studies/small/front")["front"] == before
@@ -232,11 +244,105 @@ def test_kills_of_the_service_and_of_its_child_lose_nothing(tmp_path):
 
 
 @pytest.mark.slow
+def test_optunas_dashboard_reads_the_store_and_can_change_nothing(small):
+    found = small.client.get("/api/studies").json()["study_summaries"]
+    number = next(one["study_id"] for one in found if one["study_name"] == "small")
+    before = small.client.get(f"/api/studies/{number}").json()
+    assert len(before["trials"]) == len(small.get("/studies/small/points")["number"])
+    for method, path in (
+        ("POST", "/api/studies"),
+        ("DELETE", f"/api/studies/{number}"),
+        ("POST", f"/api/studies/{number}/rename"),
+        ("PUT", f"/api/studies/{number}/note"),
+    ):
+        assert small.client.request(method, path, json={}).status_code == 405
+    assert small.client.post("/api/trials/1/tell", json={}).status_code == 404
+    assert small.client.get(f"/api/studies/{number}").json() == before
+    bundle = small.client.build_request("GET", "/static/bundle.js")
+    del bundle.headers["accept-encoding"]
+    assert small.client.send(bundle).status_code == 200
+    assert "GET" in small.client.post("/dashboard", json={}).headers["allow"]
+    page = small.client.get("/dashboard/studies/1")
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+    assert "unsafe" not in small.client.get("/").headers["content-security-policy"]
+
+
+@pytest.mark.slow
+def test_attacks_are_refused_and_a_running_study_is_as_it_is_without_them(tmp_path, run, in_folder):
+    budget = ["budget.trials=600", "budget.replicates=0", "sampler.name=qmc"]
+    with serving(tmp_path, token="correct-horse-battery") as served, ExitStack() as open_ones:
+        served.post("/studies", {"file": "small.toml", "overrides": budget}, 201)
+        served.await_study("small", lambda found: found["done"] >= 2)
+        attacker = open_ones.enter_context(  # another address: the rate of the user's is its own
+            httpx.Client(
+                base_url=served.url, transport=httpx.HTTPTransport(local_address="127.0.0.2")
+            )
+        )
+        refused: Counter[int] = Counter()
+        raise_file_limit()
+        for number in range(1000):
+            slow = socket.create_connection(
+                ("127.0.0.1", served.port), source_address=("127.0.0.3", 0)
+            )
+            open_ones.enter_context(slow)
+            slow.sendall(b"GET /api/v1/studies HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            if number % 10 == 0:
+                refused.update(attacks(attacker, number))
+                assert served.client.get("/healthz").status_code == 200
+        assert served.get("/studies/small")["state"] == "running"
+        served.await_state("small", "complete", "failed")
+        log = (tmp_path / "service.log").read_text()
+    assert set(refused) == {400, 401, 403, 413, 421, 429}
+    assert "Traceback" not in log
+    options = [f"--set={one}" for one in budget]
+    assert run("launch", "small.toml", "--storage", "sqlite:///own.db", *options).code == 0
+    own = load_study_record(f"sqlite:///{in_folder}/own.db", "small")
+    there = load_study_record(served.storage, "small")
+    assert [t.weights for t in there.trials] == [t.weights for t in own.trials]
+    assert [t.result.metrics for t in there.trials if t.result] == [
+        t.result.metrics for t in own.trials if t.result
+    ]
+
+
+def attacks(attacker: httpx.Client, number: int) -> list[int]:
+    """What each answers; none of them has the token."""
+    zeros = {"content": b"{" + bytes(2**20), "headers": {"Content-Type": "application/json"}}
+    answers = [
+        attacker.get("/api/v1/studies"),
+        attacker.get("/api/v1/studies", headers={"Host": "evil.example"}),
+        attacker.get("/api/v1/study-files/..%2F..%2Fetc%2Fpasswd"),
+        attacker.post("/api/v1/session", json={"token": f"incorrect-horse-{number}"}),
+        attacker.post("/api/v1/session", **zeros),
+        attacker.post("/api/v1/studies/small/stop", json={}, headers={"Origin": "http://evil"}),
+        attacker.request("DELETE", "/api/v1/studies/small"),
+        attacker.get("/api/v1/studies", headers={"Host": "a b"}),
+    ]
+    return [one.status_code for one in answers]
+
+
+@pytest.mark.slow
+def test_the_address_that_is_told_has_the_port_that_was_found(tmp_path):
+    command = [sys.executable, "-m", "sweep.cli", "serve", "--port", "0", "--studies", "."]
+    with subprocess.Popen(
+        [*command, "--storage", "sqlite:///s.db"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            told = next(line for line in process.stderr if line.startswith("sweep at "))
+            answer = httpx.get(told.split()[2] + "healthz", trust_env=False)
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert answer.status_code == 200
+
+
+@pytest.mark.slow
 def test_with_a_token_only_its_bearer_gets_in(tmp_path):
     with serving(tmp_path, token="correct-horse-battery") as served:
         assert served.get("/studies")["total"] == 0
         bare = httpx.get(f"{served.url}/api/v1/studies", trust_env=False)
         assert bare.status_code == 401
+        assert httpx.get(f"{served.url}/api/studies", trust_env=False).status_code == 401
         wrong = httpx.post(
             f"{served.url}/api/v1/session", json={"token": "incorrect-horse"}, trust_env=False
         )

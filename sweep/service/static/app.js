@@ -23,7 +23,7 @@ async function start() {
     byId("dashboard").hidden = false;
   }
   byId("logout").addEventListener("click", async () => {
-    await call(api("/session"), { method: "DELETE" });
+    await call(api("/session"), { method: "DELETE" }).catch(() => {}); // it may be over already
     forget();
     location.assign("/login");
   });

@@ -14,7 +14,7 @@ function newKey() {
 
 export async function launchPage(main) {
   title("Launch a study");
-  const key = newKey();
+  let key = newKey();
   let mode = "file";
   let turn = 0;
   let running = null;
@@ -82,6 +82,7 @@ export async function launchPage(main) {
   const soon = debounced(check, 300);
   /** What was checked is not what is there any more: no launch until it is checked again. */
   function changed() {
+    key = newKey(); // another launch
     button.disabled = true;
     soon();
   }
@@ -205,6 +206,12 @@ export async function launchPage(main) {
       button.disabled = false;
       button.textContent = "Launch";
     }
+  });
+
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return; // come back to, with the launch behind it
+    button.textContent = "Launch";
+    changed();
   });
 
   try {

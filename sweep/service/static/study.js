@@ -237,24 +237,27 @@ export async function studyPage(main, name, early) {
 
   const changed = new Set();
   const soon = throttled(refreshAll, 1000);
+  const apply = (data) => {
+    if (!data) return;
+    const { state, message, done, failed, asked } = data;
+    if (state !== study.state) announce(`${name} is ${state}.`);
+    study = { ...study, state, message, done, failed, asked };
+    drawHeader();
+  };
   await Promise.all([refreshPoints(), trials.refresh(), drawFailures(failures, path, study.failed)]);
   let version = points?.version ?? null;
   listen(`${path}/events`, {
     snapshot: (data) => {
-      if (data?.version !== version) soon();
+      if (data?.version !== version || data.state !== study.state) soon();
       version = data?.version;
+      apply(data);
     },
     trial: (data) => {
       if (data) changed.add(data.number);
       soon();
     },
     study: (data) => {
-      if (data) {
-        const known = Object.fromEntries(["state", "message", "done", "failed", "asked"].filter((key) => key in data).map((key) => [key, data[key]]));
-        if (known.state && known.state !== study.state) announce(`${name} is ${known.state}.`);
-        study = { ...study, ...known };
-        drawHeader();
-      }
+      apply(data);
       soon();
     },
   }, soon);

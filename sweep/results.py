@@ -276,6 +276,16 @@ class StudyRecord:
         return replicated or self.complete
 
     @property
+    def best(self) -> Mapping[str, float]:
+        """The best value of each objective among the contenders; empty while there are none."""
+        contenders = self.contenders
+        return {
+            o.metric: o.sign * min(o.sign * trial.metrics[o.metric] for trial in contenders)
+            for o in self.config.objectives
+            if contenders
+        }
+
+    @property
     def reference_point(self) -> tuple[float, ...]:
         """The worst value of each objective that counts towards the hypervolume, as measured.
 

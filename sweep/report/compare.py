@@ -17,7 +17,7 @@ class Comparison:
 
     `front` holds the front's points as measured, in the order of the objectives, and `numbers` the
     trials. `hypervolume` is normalised by the box between reference point and ideal, and judged by
-    single results, as is `best`; `hypervolume_history` is that after each complete trial, whose
+    single results; `hypervolume_history` is that after each complete trial, whose
     numbers are `hypervolume_number`. None and empty while nothing is complete.
     """
 
@@ -38,21 +38,18 @@ def compared(record: StudyRecord) -> Comparison:
     complete = record.complete
     members = front_of(record.contenders, objectives) if complete else ()
     history: list[float] = []
-    best = {}
     if complete:
         values = objective_values(complete, objectives)
         reference = minimised(record.reference_point, objectives)
         box = math.prod((reference - minimised(record.ideal_point, objectives)).tolist())
         found = hypervolume_history(values, reference)
         history = (found / box).tolist()
-        least = values.min(axis=0)
-        best = {o.metric: o.sign * float(v) for o, v in zip(objectives, least, strict=True)}
     return Comparison(
         name=record.name,
         objectives=objectives,
         front=tuple(tuple(trial.metrics[o.metric] for o in objectives) for trial in members),
         numbers=tuple(trial.number for trial in members),
-        best=best,
+        best=record.best,
         hypervolume=history[-1] if history else None,
         hypervolume_history=tuple(history),
         hypervolume_number=tuple(trial.number for trial in complete),

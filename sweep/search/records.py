@@ -80,10 +80,10 @@ class StudySummaryLine:
     """One line of the list of studies.
 
     `complete` includes what was pruned; `asked` is the number of trials that the study file asks
-    for, None where only a time is set; `best` maps each objective to its best value so far;
-    `last_activity` is when the last trial began or ended. `archived` is when it was put away.
-    `problem` says why a study cannot be read: then nothing is known of its objectives and of what
-    was asked.
+    for, None where only a time is set; `best` maps each objective to its best value so far, means
+    over seeds where there are any; `last_activity` is when the last trial began or ended.
+    `archived` is when it was put away. `problem` says why a study cannot be read: then nothing is
+    known of its objectives and of what was asked.
     """
 
     name: str
@@ -116,7 +116,8 @@ def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
     trials = storage.get_all_trials(study_id, deepcopy=False)
     complete = [trial for trial in trials if is_complete(trial)]
     moments = (m for t in trials for m in (t.datetime_start, t.datetime_complete) if m is not None)
-    archived = storage.get_study_user_attrs(study_id).get("archived")
+    attributes = storage.get_study_user_attrs(study_id)
+    archived = attributes.get("archived")
     line = StudySummaryLine(
         name=name,
         complete=sum(is_done(trial) for trial in trials),
@@ -130,10 +131,14 @@ def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
         config, _ = read_header(storage, name)
     except StorageError as error:
         return replace(line, problem=str(error))
+    kept = ((trial, attributes.get(f"replicates:{trial.number}")) for trial in complete)
+    replicated = [to_trial(trial, config, found).metrics for trial, found in kept if found]
+    names = [objective.metric for objective in config.objectives]
+    judged = replicated or [dict(zip(names, trial.values, strict=True)) for trial in complete]
     best = {
-        o.metric: o.sign * min(o.sign * trial.values[i] for trial in complete)
-        for i, o in enumerate(config.objectives)
-        if complete
+        o.metric: o.sign * min(o.sign * metrics[o.metric] for metrics in judged)
+        for o in config.objectives
+        if judged
     }
     return replace(line, asked=config.budget.trials, best=best)
 

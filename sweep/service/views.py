@@ -76,9 +76,7 @@ def study_line(seen: Seen) -> StudyLine:
     """One line of the list."""
     snapshot, record = seen.snapshot, seen.snapshot.record
     state, message = state_of(snapshot.asked, seen.runs)
-    objectives = record.config.objectives
     moments = [m for t in record.trials for m in (t.started, t.finished) if m is not None]
-    results = [t.result.metrics for t in record.complete if t.result]
     return StudyLine(
         name=record.name,
         state=state,
@@ -87,11 +85,7 @@ def study_line(seen: Seen) -> StudyLine:
         failed=sum(trial.state == "failed" for trial in record.trials),
         asked=record.config.budget.trials,
         objectives=objective_answers(record.config),
-        best={
-            o.metric: o.sign * min(o.sign * metrics[o.metric] for metrics in results)
-            for o in objectives
-            if results
-        },
+        best=dict(record.best),
         front=_small_front(snapshot),
         last_activity=max(moments, default=None),
         archived=snapshot.asked.archived,

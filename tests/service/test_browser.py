@@ -67,7 +67,10 @@ def screenshot(page: Page, name: str) -> None:
 @pytest.fixture(scope="module")
 def small(service) -> Served:
     service.post("/studies", {"file": "small.toml"}, 201)
+    other = ["name=other", "training.epochs=4", "seeds.sampler=7"]
+    service.post("/studies", {"file": "small.toml", "overrides": other}, 201)
     service.await_state("small", "complete")
+    service.await_state("other", "complete")
     return service
 
 
@@ -168,7 +171,9 @@ def test_a_trial_is_opened_by_keyboard_from_the_table(page, small):
     assert small.get("/studies/small")["done"] == 6
 
 
-@pytest.mark.parametrize("path", ["/", "/studies/small", "/launch", "/compare?study=small"])
+@pytest.mark.parametrize(
+    "path", ["/", "/studies/small", "/launch", "/compare?study=small&study=other"]
+)
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
 @pytest.mark.usefixtures("small")
 def test_pages_have_no_serious_accessibility_problem_and_fit(browser, service, path, scheme, width):

@@ -297,8 +297,8 @@ def test_attacks_are_refused_and_a_running_study_is_as_it_is_without_them(tmp_pa
     assert set(refused) == {400, 401, 403, 413, 421, 429}
     assert "Traceback" not in log
     options = [f"--set={one}" for one in budget]
-    assert run("launch", "small.toml", "--storage", "sqlite:///own.db", *options).code == 0
-    own = load_study_record(f"sqlite:///{in_folder}/own.db", "small")
+    assert run("launch", "small.toml", "--storage", "sqlite:///calm.db", *options).code == 0
+    own = load_study_record(f"sqlite:///{in_folder}/calm.db", "small")
     there = load_study_record(served.storage, "small")
     assert [t.weights for t in there.trials] == [t.weights for t in own.trials]
     assert [t.result.metrics for t in there.trials if t.result] == [

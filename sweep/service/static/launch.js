@@ -1,7 +1,7 @@
 // Launching: a study file or a text, its ranges and its budget in a form, checked as one types.
 
 import { api, call, debounced } from "./api.js";
-import { alertBox, announce, arrow, byId, copyButton, duration, field, fill, h, title } from "./dom.js";
+import { alertBox, announce, arrow, byId, copyButton, duration, field, fill, h, scroller, title } from "./dom.js";
 
 const BUDGETS = ["trials", "minutes", "replicates"];
 
@@ -35,9 +35,11 @@ export async function launchPage(main) {
   const command = h("code", { id: "launch-command", tabindex: "0" });
   const button = h("button", { type: "submit", class: "primary", id: "launch", disabled: true }, "Launch");
   const notice = h("div", { id: "notice" });
+  const preview = h("code", { id: "file-text" });
   const fileBox = h("div", {},
     field("Study file", file), comment,
-    h("button", { type: "button", id: "edit-text", class: "small", onclick: editText }, "Edit its text"));
+    h("button", { type: "button", id: "edit-text", class: "small", onclick: editText }, "Edit its text"),
+    scroller("Text of the study file", h("pre", {}, preview)));
   const textBox = h("div", { hidden: true }, h("div", { class: "field" }, h("label", { for: "text" }, "Text of the study file (TOML)"), text));
 
   const form = h("form", { class: "launch-grid" },
@@ -97,7 +99,8 @@ export async function launchPage(main) {
       fill(problems, list.length ? h("div", { class: "alert" }, h("p", {}, list.length === 1 ? "One problem:" : `${list.length} problems:`), h("ul", {}, list.map((line) => h("li", {}, line)))) : null);
     }
     text.setAttribute("aria-invalid", String(mode === "text" && list.length > 0));
-    estimate.textContent = answer?.estimate ? (answer.estimate.text || `About ${duration(answer.estimate.seconds)}.`) : answer?.valid ? "No estimate of the time yet." : "–";
+    const { seconds = null, text: reckoning = "–" } = answer?.estimate ?? {};
+    estimate.textContent = seconds === null ? `Time: ${reckoning}` : `About ${duration(seconds)}: ${reckoning}`;
     fill(facts, answer?.valid ? [
       h("strong", {}, answer.name ?? ""), answer.dataset && ` on ${answer.dataset}`,
       answer.objectives.length ? `: ${answer.objectives.map((one) => `${one.label} ${arrow(one)}`).join(", ")}. ` : ". ",
@@ -178,10 +181,14 @@ export async function launchPage(main) {
     });
   }
   let files = [];
-  function describe() {
+  async function describe() {
     const found = files.find((one) => one.file === file.value);
     comment.textContent = found?.problem ?? found?.comment ?? "";
     comment.classList.toggle("bad", Boolean(found?.problem));
+    preview.textContent = "";
+    if (!found) return;
+    const answer = await call(api(`/study-files/${encodeURIComponent(found.file)}`)).catch(() => null);
+    if (file.value === found.file) preview.textContent = answer?.text ?? "";
   }
   file.addEventListener("change", () => {
     forgetEdits();

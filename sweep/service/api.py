@@ -510,8 +510,15 @@ def check_draft(request: Request, body: Draft) -> Checked:
         budget=config.budget.model_dump(exclude_none=True),
         objectives=views.objective_answers(config),
         dataset=config.dataset.name,
-        command=" ".join(["sweep launch", shlex.quote(body.file or "study.toml"), *options]),
+        command=" ".join(["sweep launch", shlex.quote(_path(service, body)), *options]),
     )
+
+
+def _path(service: Service, draft: Draft) -> str:
+    """A draft's file for a command line; where an absolute folder is, is the service's affair."""
+    folder = service.settings.studies
+    file = draft.file or "study.toml"
+    return str(folder / file) if draft.file and not folder.is_absolute() else file
 
 
 @router.get("/study-files")
@@ -561,9 +568,7 @@ def study_events(request: Request, name: Name) -> StreamingResponse:
     known = missed is not None and watch.events_after(missed) is not None
 
     def snapshot(number: int) -> Event:
-        seen = watch.look()
-        data = views.standing(seen.snapshot, seen.runs)
-        return Event(number, "snapshot", json.dumps(data))
+        return Event(number, "snapshot", json.dumps(views.standing(watch.look())))
 
     def since(number: int) -> Sequence[Event] | None:
         if watch.is_gone:

@@ -27,6 +27,7 @@ from sweep.front.pareto import front_of
 from sweep.report.summary import Summary, summarise
 from sweep.results import StudyRecord, Trial
 from sweep.search.records import not_found, read_header, study_record, to_trial
+from sweep.search.replication import is_cut_short
 from sweep.search.requests import Asked, list_asked, read_asked
 from sweep.search.storage import cached, storage_errors
 
@@ -71,6 +72,11 @@ class Snapshot:
         """The Pareto front."""
         return front_of(self.record.contenders, self.record.config.objectives)
 
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether there is all that the study file asks for."""
+        return not is_cut_short(self.record)
+
     def document(self, name: str, make: Callable[[Snapshot], Any]) -> bytes:
         """A JSON document about this state, compressed by gzip; made once."""
         with self._lock:
@@ -88,7 +94,7 @@ class Seen:
     runs: bool
 
 
-Tell = Callable[[Snapshot, Snapshot, bool], Iterable[tuple[str, str]]]
+Tell = Callable[[Seen, Seen], Iterable[tuple[str, str]]]
 Runs = Callable[[Asked], bool]
 
 
@@ -175,7 +181,7 @@ class Watch:
                 ):  # before readers see it: they never wait
                     if name in before.snapshot.made:
                         now.snapshot.document(name, make)
-                told = self._tell(before.snapshot, now.snapshot, now.runs)
+                told = self._tell(before, now)
             else:
                 told = ()
             last = self.last_event
@@ -249,8 +255,7 @@ class Reader:
 
         Args:
             storage: what `open_storage` gave.
-            tell: gives the names and the data of events, from a study's state before and now, and
-                whether it runs now.
+            tell: gives the names and the data of events, from a study before and now.
             runs: whether a coordinator has a study.
             clock: seconds.
         """

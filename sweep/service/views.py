@@ -64,6 +64,13 @@ def state_of(asked: Asked, runs: bool) -> tuple[State, str | None]:
     return "idle", None
 
 
+def state_seen(seen: Seen) -> tuple[State, str | None]:
+    """The same, but for a launch at a command line, which leaves no word of how it ended."""
+    state, message = state_of(seen.snapshot.asked, seen.runs)
+    is_over = state == "idle" and seen.snapshot.is_whole
+    return ("complete" if is_over else state), message
+
+
 def objective_answers(config: StudyConfig) -> list[ObjectiveAnswer]:
     """The two objectives."""
     return [
@@ -75,7 +82,7 @@ def objective_answers(config: StudyConfig) -> list[ObjectiveAnswer]:
 def study_line(seen: Seen) -> StudyLine:
     """One line of the list."""
     snapshot, record = seen.snapshot, seen.snapshot.record
-    state, message = state_of(snapshot.asked, seen.runs)
+    state, message = state_seen(seen)
     moments = [m for t in record.trials for m in (t.started, t.finished) if m is not None]
     return StudyLine(
         name=record.name,
@@ -343,20 +350,20 @@ def _seconds_left(record: StudyRecord) -> float | None:
     return max(asked - done, 0) * statistics.median(times)
 
 
-def events(before: Snapshot, now: Snapshot, runs: bool) -> Iterator[tuple[str, str]]:
-    """What viewers of a study are told when it has changed; `runs` is whether it runs now."""
-    old = before.revisions
-    for trial, revision in zip(now.record.trials, now.revisions, strict=True):
+def events(before: Seen, now: Seen) -> Iterator[tuple[str, str]]:
+    """What viewers of a study are told when it has changed."""
+    old, new = before.snapshot.revisions, now.snapshot.revisions
+    for trial, revision in zip(now.snapshot.record.trials, new, strict=True):
         if revision and (trial.number >= len(old) or revision != old[trial.number]):
             text = row(trial, False).model_dump_json(exclude={"on_front"})
             yield "trial", text
-    yield "study", json.dumps(standing(now, runs))
+    yield "study", json.dumps(standing(now))
 
 
-def standing(snapshot: Snapshot, runs: bool) -> dict[str, Any]:
+def standing(seen: Seen) -> dict[str, Any]:
     """Where a study stands, for events."""
-    state, message = state_of(snapshot.asked, runs)
-    trials = snapshot.record.trials
+    state, message = state_seen(seen)
+    snapshot, trials = seen.snapshot, seen.snapshot.record.trials
     return {
         "version": snapshot.version,
         "state": state,

@@ -270,6 +270,16 @@ def test_optunas_dashboard_reads_the_store_and_can_change_nothing(small):
 
 
 @pytest.mark.slow
+def test_what_was_launched_at_a_command_line_is_complete_once_all_is_there(service):
+    launch = ["launch", "studies/small.toml", "--set=name=by-hand"]
+    sweep(service, *launch, "--set=budget.replicates=0")
+    assert service.get("/studies/by-hand")["state"] == "complete"
+    sweep(service, *launch, "--set=budget.replicates=0", "--trials=7")
+    found = service.await_study("by-hand", lambda found: found["done"] == 7)
+    assert (found["state"], found["asked"]) == ("complete", 7)
+
+
+@pytest.mark.slow
 def test_attacks_are_refused_and_a_running_study_is_as_it_is_without_them(tmp_path, run, in_folder):
     budget = ["budget.trials=600", "budget.replicates=0", "sampler.name=qmc"]
     with serving(tmp_path, token="correct-horse-battery") as served, ExitStack() as open_ones:

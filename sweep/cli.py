@@ -493,7 +493,7 @@ def stop(study: StudyArgument, storage: StorageOption = None) -> None:
             "line is stopped there, with Ctrl-C"
         )
     write_wanted(store, study, asked.launch, "stop")
-    say(f"Study {study!r} is to stop; the service sees to it")
+    say(f"Study {study!r} is to stop: a service that runs sees to it now, else the next one")
 
 
 @app.command()
@@ -538,8 +538,8 @@ def serve(
         typer.Option(
             envvar="SWEEP_TOKEN",
             show_envvar=False,
-            help="What requests must bring.  [dim]default: $SWEEP_TOKEN; none on this machine's "
-            "own addresses, else a new one[/]",
+            help="What requests must bring, 16 characters or more.  [dim]default: $SWEEP_TOKEN; "
+            "none on this machine's own addresses, else a new one[/]",
         ),
     ] = None,
     running: Annotated[
@@ -596,7 +596,9 @@ def serve(
     )
 
     def on_bound(port: int) -> None:
-        place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        name = (allow_host or [host])[0]
+        name = "THIS-MACHINES-ADDRESS" if name in ("0.0.0.0", "::") else name
+        place = f"http://{f'[{name}]' if ':' in name else name}:{port}/"
         say(f"sweep at {place}{f'#token={token}' if is_new else ''}  (Ctrl-C ends the service)")
         if not is_loopback(host):
             say("Other machines can reach it: whoever has the token can launch studies here")

@@ -108,7 +108,17 @@ def list_studies(storage: BaseStorage) -> tuple[StudySummaryLine, ...]:
 
 def _names(storage: BaseStorage) -> list[str]:
     studies = storage.get_all_studies()
-    return sorted(study.study_name for study in studies if "sweep_schema" in study.user_attrs)
+    return sorted(
+        study.study_name
+        for study in studies
+        if "sweep_schema" in study.user_attrs or _waits(study.user_attrs)
+    )
+
+
+def _waits(attributes: Mapping[str, Any]) -> bool:
+    """Whether a launch was asked for (`sweep.search.requests`) of a study without a header."""
+    launch = attributes.get("launch")
+    return "sweep_schema" not in attributes and isinstance(launch, dict) and "config" in launch
 
 
 def _summarise(storage: BaseStorage, name: str) -> StudySummaryLine:
@@ -271,6 +281,10 @@ def read_header(storage: BaseStorage, name: str) -> tuple[StudyConfig, DatasetSu
         raise not_found(storage, name) from None
     attributes = storage.get_study_user_attrs(study_id)
     schema = attributes.get("sweep_schema")
+    if _waits(attributes):
+        message = (attributes.get("outcome") or {}).get("message")
+        why = f"its launch failed: {message}" if message else "its launch waits for its first trial"
+        raise StorageError(f"study {name!r} has no trials yet; {why}")
     if schema is None:
         raise StorageError(
             f"study {name!r} was not written by sweep: it is an Optuna study of another program; "

@@ -568,7 +568,8 @@ def single_writer(
     launched = exclusive(
         _lock_file(engine.url, study),
         f"study {study!r} in {engine.url.database} is being launched",
-        "wait until it is done, or end that process, then launch again to go on",
+        "wait until it is done, or end that process (with sweep stop, where a service runs it), "
+        "then launch again to go on",
         patience=0.2,  # whoever looks whether it is held (`is_held`) holds it for a moment
     )
     with launched:

@@ -59,6 +59,7 @@ from sweep.search.records import (
     write_baselines,
 )
 from sweep.search.replication import train_replicates
+from sweep.search.requests import ARCHIVED
 from sweep.search.requests import ATTRIBUTES as REQUESTS
 from sweep.search.sampler import build_sampler, check_sampler
 from sweep.search.space import (
@@ -260,8 +261,10 @@ def _begin(
     # New, or killed between its creation and its header, a study is still empty.
     unbegun = "sweep_schema" not in attributes and not study.get_trials(deepcopy=False)
     if not (unbegun and set(attributes) <= {"config", "dataset", LEASE, *REQUESTS}):
+        if attributes.get(ARCHIVED):
+            raise StorageError(f"study {config.name!r} is archived; sweep restore it first")
         before, dataset_before = read_header(storage, config.name)
-        _check_comparable(config, dataset, before, dataset_before)
+        _refuse(config.name, _comparable(before, dataset_before), _comparable(config, dataset))
         if before.sampler.batch != config.sampler.batch:
             say(
                 f"Study {config.name!r} was asked {_asked_in(before)} before, and is "
@@ -291,14 +294,18 @@ def _asked_in(config: StudyConfig) -> str:
     return f"in batches of {batch}" if batch else "one by one"
 
 
-def _check_comparable(
-    config: StudyConfig,
-    dataset: DatasetSummary,
-    stored_config: StudyConfig,
-    stored_dataset: DatasetSummary,
-) -> None:
-    before = _comparable(stored_config, stored_dataset)
-    now = _comparable(config, dataset)
+def check_settings(config: StudyConfig, stored: StudyConfig) -> None:
+    """Check that trials of a study file would compare with those that are stored.
+
+    The data are left out: what has changed in them is known once they are read.
+
+    Raises:
+        IncomparableStudyError: they would not; it says what differs.
+    """
+    _refuse(config.name, _settings(stored), _settings(config))
+
+
+def _refuse(name: str, before: Mapping[str, object], now: Mapping[str, object]) -> None:
     differences = [
         f"  {key}: {before.get(key)} → {now.get(key)}"
         for key in sorted({*before, *now})
@@ -306,7 +313,7 @@ def _check_comparable(
     ]
     if differences:
         raise IncomparableStudyError(
-            f"study {config.name!r} has trials that would not compare with new ones "
+            f"study {name!r} has trials that would not compare with new ones "
             "(stored → now):\n"
             + "\n".join(differences)
             + "\ngive the study another name, or set these back; the budget, the sampler and the "
@@ -314,8 +321,8 @@ def _check_comparable(
         )
 
 
-def _comparable(config: StudyConfig, dataset: DatasetSummary) -> dict[str, object]:
-    """What must stay the same for trials to compare, by dotted key."""
+def _settings(config: StudyConfig) -> dict[str, object]:
+    """What must stay the same of a study file for trials to compare, by dotted key."""
     document = config.model_dump(mode="json", exclude={"budget", "sampler", "pruner", "execution"})
     del document["seeds"]["sampler"]
     space = document["search_space"]
@@ -326,10 +333,15 @@ def _comparable(config: StudyConfig, dataset: DatasetSummary) -> dict[str, objec
         del objective["reference"]  # read from the trials' metrics, at any time
     if config.dataset.is_file:
         del document["dataset"]["name"]  # a file may move; its fingerprint tells whether it changed
+    return _flatten(document)
+
+
+def _comparable(config: StudyConfig, dataset: DatasetSummary) -> dict[str, object]:
+    """What must stay the same for trials to compare, by dotted key."""
     measured = asdict(dataset)
     # The deviation is a float, summed in an order that may differ; the fingerprint covers it.
     del measured["name"], measured["label_deviation"]
-    return _flatten(document) | {f"dataset.{key}": value for key, value in measured.items()}
+    return _settings(config) | {f"dataset.{key}": value for key, value in measured.items()}
 
 
 def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, object]:

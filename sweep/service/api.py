@@ -23,8 +23,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from sweep.config import METRICS, StudyConfig, check_study
-from sweep.errors import ConfigError, ExportError, StorageError, StudyNotFoundError, SweepError
+from sweep.errors import (
+    ConfigError,
+    ExportError,
+    IncomparableStudyError,
+    StorageError,
+    StudyNotFoundError,
+    SweepError,
+)
 from sweep.report.compare import comparison_note
+from sweep.search.records import read_header
 from sweep.search.requests import (
     Asked,
     LaunchRequest,
@@ -33,7 +41,8 @@ from sweep.search.requests import (
     write_archived,
     write_wanted,
 )
-from sweep.search.storage import is_held, store_name
+from sweep.search.storage import is_held, storage_errors, store_name
+from sweep.search.study import check_settings
 from sweep.service import views
 from sweep.service.exports import Exports
 from sweep.service.files import describe, find, listed, read_draft, study_files
@@ -372,6 +381,8 @@ def _launch(service: Service, config: StudyConfig, key: str | None) -> bool:
                 raise ConflictError(f"study {config.name!r} is {state} already; stop it first")
             if asked.archived:
                 raise ConflictError(is_archived(config.name))
+            if asked.is_sweeps:
+                check_settings(config, seen.snapshot.record.config)
         launch = LaunchRequest(
             id=uuid.uuid4().hex,
             config=wanted,
@@ -486,7 +497,11 @@ def check_draft(request: Request, body: Draft) -> Checked:
         there = next((one for one in service.reader.names() if one.name == config.name), None)
         if there is not None and there.archived:
             raise ConfigError(is_archived(config.name))
-    except ConfigError as error:
+        if there is not None and there.is_sweeps:
+            with storage_errors(service.storage):
+                stored, _ = read_header(service.storage, config.name)
+            check_settings(config, stored)
+    except (ConfigError, IncomparableStudyError) as error:
         return Checked(
             valid=False,
             problems=str(error).splitlines(),

@@ -23,6 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from sweep.errors import (
     ConfigError,
     ExportError,
+    IncomparableStudyError,
     SelectionError,
     StorageError,
     StudyNotFoundError,
@@ -57,6 +58,7 @@ _STATUSES: dict[type[SweepError], int] = {
     StudyNotFoundError: 404,
     ExportError: 404,
     ConflictError: 409,
+    IncomparableStudyError: 409,
     ConfigError: 422,
     SelectionError: 422,
     StorageError: 503,

@@ -18,6 +18,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import optuna
+
 from sweep.service.security import client_address
 
 if TYPE_CHECKING:
@@ -153,6 +155,9 @@ def configure(format: Literal["json", "text"] = "json") -> None:  # noqa: A002 -
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("uvicorn.access").disabled = True
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.disable_default_handler()  # it has a handler of its own
+    optuna.logging.enable_propagation()
 
 
 class AccessLog:

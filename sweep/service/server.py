@@ -6,10 +6,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from sweep.errors import ConfigError
+from sweep.search.lock import exclusive
+from sweep.search.spill import spill_path
+from sweep.search.storage import store_name
 from sweep.service.app import create_service, guarded_app
 from sweep.service.connections import guarded, raise_file_limit
 from sweep.service.logs import configure
@@ -24,7 +29,7 @@ class _Server(uvicorn.Server):
     """Ends the streams of events first: uvicorn would wait for them."""
 
     def __init__(
-        self, config: uvicorn.Config, closing: threading.Event, on_bound: Callable[[int], None]
+        self, config: uvicorn.Config, closing: threading.Event, on_bound: Callable[[], None]
     ) -> None:
         super().__init__(config)
         self._closing, self._on_bound = closing, on_bound
@@ -32,7 +37,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._on_bound(self.servers[0].sockets[0].getsockname()[1])
+            self._on_bound()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._closing.set()
@@ -47,22 +52,55 @@ def serve(settings: ServiceSettings, on_bound: Callable[[int], None] = lambda _:
         on_bound: told the port, once connections are taken.
 
     Raises:
-        StorageError: there can be no store at that URL.
+        StorageError: there can be no store at that URL, or another service has it.
+        ConfigError: nothing can listen at that address.
     """
     configure(settings.log_format)
     raise_file_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
-    service = create_service(settings)
-    config = uvicorn.Config(
-        guarded_app(service),
-        host=settings.host,
-        port=settings.port,
-        http=guarded(),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=settings.https,  # without a proxy they are the client's own word
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    _Server(config, service.closing, on_bound).run()
+    with (
+        exclusive(
+            _service_lock(settings.storage),
+            f"{store_name(settings.storage)} is served",
+            "end that service first, or serve another store",
+            patience=2.0,  # one that ends takes a moment
+        ),
+        _listening(settings) as listener,
+    ):
+        service = create_service(settings)
+        config = uvicorn.Config(
+            guarded_app(service),
+            http=guarded(),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=settings.https,  # without a proxy they are the client's own word
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        port = int(listener.getsockname()[1])
+        _Server(config, service.closing, lambda: on_bound(port)).run([listener])
+
+
+def _service_lock(storage: str) -> Path:
+    """The file that is locked on this machine while the store of that URL is served."""
+    path = spill_path(storage, "").with_suffix(".service")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{path.parent}: cannot be made ({error.strerror}); set SWEEP_STATE to a directory "
+            "that you may write in"
+        ) from None
+    return path
+
+
+def _listening(settings: ServiceSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"--host {settings.host} --port {settings.port}: nothing can listen there "
+            f"({error.strerror}); choose another port, such as --port {settings.port + 1}"
+        ) from None

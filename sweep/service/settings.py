@@ -57,4 +57,7 @@ class ServiceSettings:
             if not low <= value <= high:
                 raise ConfigError(f"{option}: found {value}; allowed: {low} to {high}")
         if self.token is not None and len(self.token) < 16:
-            raise ConfigError("--token: has fewer than 16 characters, so that it can be guessed")
+            raise ConfigError(
+                f"--token or SWEEP_TOKEN: has {len(self.token)} characters, so that it can be "
+                "guessed; give 16 or more, such as `openssl rand -hex 16` draws"
+            )

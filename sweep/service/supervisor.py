@@ -125,7 +125,9 @@ class Supervisor:
         child = self._children.get(asked.name)
         if child is not None and (code := child[1].poll()) is not None:
             del self._children[asked.name]
-            if code not in (0, TAKEN):
+            if code in (0, TAKEN):
+                _LOG.info("study %s: its process has ended", asked.name)
+            else:
                 self._count_death(asked, child[0], code)
             self._tell(asked.name)
         return self.process_of(asked.name) is not None

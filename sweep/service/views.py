@@ -56,7 +56,7 @@ def state_of(asked: Asked, runs: bool) -> tuple[State, str | None]:
     if launch is not None and ended is None:
         if launch.wanted == "stop":
             return ("stopping" if runs else "stopped"), None
-        return ("running", None) if runs else ("queued", "waits for room; others run")
+        return ("running", None) if runs else ("queued", "waits to begin")
     if runs:
         return "running", None
     if ended is not None:

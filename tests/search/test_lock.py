@@ -75,7 +75,7 @@ def test_a_second_launch_is_refused_with_who_holds_the_study(tmp_path: Path) -> 
     message = str(caught.value)
     assert message.startswith(f"study 'small' in {tmp_path}/s.db is being launched by process ")
     assert f"by process {process.pid} on {os.uname().nodename} since 20" in message
-    assert message.endswith("or end that process, then launch again to go on")
+    assert "or end that process (with sweep stop, where a service runs it)" in message
     record = load_study_record(open_storage(url), "small")
     assert [trial.state for trial in record.trials] == ["complete"] * 12
     assert len(set(pairs(record))) == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import httpx
 import pytest
 from serving import Served, serving
 
+from command_line import SMALL_STUDY
 from sweep.search.records import load_study_record
 from sweep.service.connections import raise_file_limit
 
@@ -174,6 +176,15 @@ def test_a_study_is_archived_and_restored_with_all_it_has(small):
     assert small.client.delete("/api/v1/studies/small").status_code == 200
     assert small.get("/studies")["total"] == 0
     assert [one["name"] for one in small.get("/studies?archived=true")["studies"]] == ["small"]
+    refused = subprocess.run(
+        [sys.executable, "-m", "sweep.cli", "launch", "studies/small.toml"],
+        cwd=small.folder,
+        env=os.environ | {"SWEEP_STORAGE": small.storage},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "study 'small' is archived; sweep restore it first" in refused.stderr
     draft = small.post("/drafts", {"file": "small.toml"})
     assert draft["problems"] == ["study 'small' is archived; restore it first"]
     small.post("/studies/small/restore")
@@ -281,7 +292,7 @@ def test_what_was_launched_at_a_command_line_is_complete_once_all_is_there(servi
 
 @pytest.mark.slow
 def test_attacks_are_refused_and_a_running_study_is_as_it_is_without_them(tmp_path, run, in_folder):
-    budget = ["budget.trials=600", "budget.replicates=0", "sampler.name=qmc"]
+    budget = ["budget.trials=100000", "budget.replicates=0", "sampler.name=qmc"]
     with serving(tmp_path, token="correct-horse-battery") as served, ExitStack() as open_ones:
         served.post("/studies", {"file": "small.toml", "overrides": budget}, 201)
         served.await_study("small", lambda found: found["done"] >= 2)
@@ -302,11 +313,12 @@ def test_attacks_are_refused_and_a_running_study_is_as_it_is_without_them(tmp_pa
                 refused.update(attacks(attacker, number))
                 assert served.client.get("/healthz").status_code == 200
         assert served.get("/studies/small")["state"] == "running"
-        served.await_state("small", "complete", "failed")
+        served.post("/studies/small/stop")
+        done = served.await_state("small", "stopped", "failed")["done"]
         log = (tmp_path / "service.log").read_text()
     assert set(refused) == {400, 401, 403, 413, 421, 429}
     assert "Traceback" not in log
-    options = [f"--set={one}" for one in budget]
+    options = [f"--set={one}" for one in (f"budget.trials={done}", *budget[1:])]
     assert run("launch", "small.toml", "--storage", "sqlite:///calm.db", *options).code == 0
     own = load_study_record(f"sqlite:///{in_folder}/calm.db", "small")
     there = load_study_record(served.storage, "small")
@@ -386,10 +398,51 @@ def test_on_a_database_server_a_study_is_launched_killed_and_completed(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_study_file_that_no_longer_compares_fails_with_the_difference(small):
+def test_a_launch_that_would_not_compare_is_refused_and_nothing_is_changed(small):
+    before = small.get("/studies/small")
     other = {"file": "small.toml", "overrides": ["training.epochs=3"]}
-    small.post("/studies", other, 201)
-    failed = small.await_state("small", "failed")
-    assert "training.epochs: 2 → 3" in failed["message"]
-    small.post("/studies", {"file": "small.toml"}, 201)
-    small.await_state("small", "complete")
+    told = small.post("/studies", other, 409)["detail"]
+    assert "training.epochs: 2 → 3" in told
+    assert small.post("/drafts", other)["problems"] == told.splitlines()
+    assert small.get("/studies/small") == before
+
+
+@pytest.mark.slow
+def test_a_study_that_failed_before_its_first_trial_says_why_everywhere(service):
+    text = SMALL_STUDY.replace('"small"', '"nowhere"').replace('"synthetic"', '"nowhere.csv"')
+    columns = 'query = "u"\ncandidate = "i"\nlabel = "r"\n'
+    text = re.sub(r"\[dataset.synthetic\](.|\n)*?(?=\[model\])", columns, text)
+    service.post("/studies", {"text": text}, 201)
+    message = service.await_state("nowhere", "failed")["message"]
+    assert "nowhere.csv" in message
+    ran = subprocess.run(
+        [sys.executable, "-m", "sweep.cli", "show", "nowhere", "--storage", service.storage],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 2
+    assert "has no trials yet; its launch failed" in ran.stderr
+    assert "nowhere" in sweep(service, "list")
+
+
+@pytest.mark.slow
+def test_a_store_is_served_once_and_a_port_is_told_that_is_taken(service):
+    command = [sys.executable, "-m", "sweep.cli", "serve", "--studies", "studies"]
+    environment = os.environ | {"SWEEP_STATE": str(service.folder / "state")}
+
+    def ended(*options: str) -> str:
+        ran = subprocess.run(
+            [*command, *options],
+            cwd=service.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ran.returncode == 2
+        return ran.stderr
+
+    assert "is served by process" in ended("--port", "0", "--storage", service.storage)
+    taken = ended("--port", str(service.port), "--storage", "sqlite:///another.db")
+    assert f"choose another port, such as --port {service.port + 1}" in taken

@@ -402,7 +402,7 @@ export function planeFigure(points, across, up, colour, marks, view) {
         `<br>${plain(colour.label)} %{customdata[3]}<extra></extra>`,
       marker: {
         color: rows.map((row) => colour.values[row]), colorscale: "Viridis", reversescale: colour.low, size: 9,
-        cmin: quantile(0.05), cmax: quantile(0.95), line: { color: ink, width: 0.4 },
+        cmin: quantile(0.05), cmax: quantile(0.95), line: { color: ink, width: 0.8 },
         colorbar: { thickness: 12, outlinewidth: 0, title: { text: plain(colour.label), side: "right" } },
       },
     },

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweep.errors import ConfigError, ExportError, StorageError, SweepError
+from sweep.errors import ConfigError, ExportError, StorageError, StudyNotFoundError, SweepError
 from sweep.terminal import (
     Stop,
     counting,
@@ -425,21 +425,29 @@ def check(
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the file; repeatable."),
     ] = None,
 ) -> None:
-    """Check a study file, and estimate how long it takes by the studies of the storage."""
+    """Check a study file, and estimate how long it takes by the studies of the storage.
+
+    Where the storage has that study, new trials must compare with those that are there.
+    """
     from sweep.config import load_study
     from sweep.report.estimate import estimate
-    from sweep.search.records import list_studies, load_study_record
+    from sweep.search.records import list_studies, load_study_record, read_header
     from sweep.search.storage import open_storage, storage_url
+    from sweep.search.study import check_settings
 
     config = load_study(file, overrides or [])
 
+    url = storage_url(storage, os.environ)
+
     def records() -> Iterator[StudyRecord]:
         with suppress(StorageError):  # no store yet: nothing has been timed
-            store = open_storage(storage_url(storage, os.environ), must_exist=True)
+            store = open_storage(url, must_exist=True)
             for line in reversed(list_studies(store)):
                 if not line.problem:
                     yield load_study_record(store, line.name)
 
+    with suppress(StorageError, StudyNotFoundError):  # a new study compares with nothing
+        check_settings(config, read_header(open_storage(url, must_exist=True), config.name)[0])
     typer.echo(f"{file}: study {config.name} is valid")
     found = estimate(config, records())
     about = f"about {_duration_text(found.seconds)} ({found.text})" if found.seconds else found.text

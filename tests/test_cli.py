@@ -76,6 +76,8 @@ def test_check_says_whether_a_study_file_is_valid_and_how_long_it_takes(run):
     assert "600 trials of 2 epochs" in ran.out
     wrong = run("check", "small.toml", "--set", "training.epochs=0")
     assert (wrong.code, "training.epochs" in wrong.err) == (2, True)
+    other = run("check", "small.toml", "--set", "training.epochs=9")
+    assert (other.code, "training.epochs: 2 → 9" in other.err) == (2, True)
 
 
 @pytest.mark.usefixtures("launched")

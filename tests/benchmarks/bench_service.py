@@ -15,7 +15,8 @@ of its events have a gap, or if not every trial of the study was told to it, onc
 front of a complete study of 10,000 trials is read 20 times a second, whole (no `If-None-Match`);
 times are until the last byte is there. Memory is the resident set of the service. *Slowdown*
 compares launches of the same study with 200 viewers and with none, turn by turn, in a service that
-does nothing else: trials a second between the ends of the first and of the last trial.
+does nothing else: trials a second between the ends of the first and of the last trial. There the
+viewers run at the lowest priority, since elsewhere they would take no time of this machine.
 
 **kills**: `kill -9` of the web process (begun again) and of the study's child (which the service
 begins again), at random times of one study. *Repeated* are weights of more than one complete trial;
@@ -41,7 +42,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -68,7 +69,7 @@ READERS = 5
 READS_A_SECOND = 20
 WATCHED_TRIALS = 1200
 COMPARED_TRIALS = 400
-TURNS = 2
+TURNS = 3
 """Launches with viewers and as many without."""
 KILLS = 20
 KILLED_TRIALS = 1600
@@ -288,6 +289,18 @@ def await_child(served: Served) -> psutil.Process:
     raise AssertionError("no study runs")
 
 
+@contextmanager
+def out_of_the_way() -> Iterator[None]:
+    """The lowest priority for this process: viewers elsewhere take no time of this machine."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # not everybody may raise it again
+            os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 def compared_speeds(served: Served) -> dict[str, list[float]]:
     """Trials a second without and with viewers, turn by turn."""
     speeds: dict[str, list[float]] = {"without": [], "with": []}
@@ -297,7 +310,8 @@ def compared_speeds(served: Served) -> dict[str, list[float]]:
             launch(served, study, COMPARED_TRIALS)
             child = await_child(served)
             if kind == "with":
-                asyncio.run(view_many(served.port, study, COMPARED_TRIALS))
+                with out_of_the_way():
+                    asyncio.run(view_many(served.port, study, COMPARED_TRIALS))
             child.wait(600)  # and nobody looks at it
             found.append(speed(served, study))
     return speeds

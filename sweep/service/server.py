@@ -65,7 +65,7 @@ def serve(settings: ServiceSettings, on_bound: Callable[[int], None] = lambda _:
             "end that service first, or serve another store",
             patience=2.0,  # one that ends takes a moment
         ),
-        _listening(settings) as listener,
+        listening(settings) as listener,
     ):
         service = create_service(settings)
         config = uvicorn.Config(
@@ -95,12 +95,21 @@ def _service_lock(storage: str) -> Path:
     return path
 
 
-def _listening(settings: ServiceSettings) -> socket.socket:
+def listening(settings: ServiceSettings) -> socket.socket:
+    """A socket that takes connections at the address of the settings.
+
+    Raises:
+        ConfigError: nothing can listen there.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise ConfigError(
             f"--host {settings.host} --port {settings.port}: nothing can listen there "
             f"({error.strerror}); choose another port, such as --port {settings.port + 1}"
         ) from None
+    # Connections have it from here. asyncio sets it only where a socket names its protocol, and
+    # without it an answer in two pieces waits 40 ms for the first to be acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

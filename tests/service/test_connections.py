@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sweep.errors import ConfigError
 from sweep.service.connections import GuardedProtocol, guarded, raise_file_limit
 from sweep.service.security import LOOPBACK_NAMES, Access, Guard
+from sweep.service.server import listening
+from sweep.service.settings import ServiceSettings
 
 PATIENCE = 60.0
 
@@ -406,3 +410,16 @@ def test_the_limit_of_open_files_is_raised_as_far_as_allowed() -> None:
         assert raise_file_limit(1024) == limit  # never lowered
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_no_answer_waits_for_an_acknowledgement(host: str, tmp_path: Path) -> None:
+    settings = ServiceSettings(storage="sqlite://", studies=tmp_path, host=host, port=0)
+    try:
+        listener = listening(settings)
+    except ConfigError:
+        pytest.skip("this machine has no such address")
+    with listener, socket.create_connection(listener.getsockname()[:2], PATIENCE):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

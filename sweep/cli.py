@@ -495,7 +495,7 @@ def stop(study: StudyArgument, storage: StorageOption = None) -> None:
 
     store = open_storage(storage_url(storage, os.environ), must_exist=True)
     asked = load_asked(store, study)
-    if asked.launch is None or asked.ended is not None:
+    if asked.launch is None or not asked.is_open:
         raise StorageError(
             f"study {study!r} was not launched by a service, or has ended; a launch at a command "
             "line is stopped there, with Ctrl-C"
@@ -524,8 +524,7 @@ def _archive(study: str, storage: str | None, at: datetime | None) -> None:
 
     store = open_storage(storage_url(storage, os.environ), must_exist=True)
     asked = load_asked(store, study)
-    waits = asked.launch is not None and asked.ended is None
-    if at and (waits or is_held(store, study, {"lease": asked.lease}, time.time())):
+    if at and (asked.is_open or is_held(store, study, {"lease": asked.lease}, time.time())):
         raise StorageError(f"study {study!r} runs, or waits to; stop it first, then archive it")
     write_archived(store, study, at)
 

@@ -242,6 +242,7 @@ def _is_held(study: str, found: Mapping[str, Any], now: float) -> StorageLockedE
     left = max(_number(found, "seconds") - age, 0.0)
     return StorageLockedError(
         f"study {study!r} is being launched by {_holder(found)}, which renewed its lease "
-        f"{age:.0f} s ago; wait until it is done, or end that process, then launch again "
+        f"{age:.0f} s ago; wait until it is done, or end that process "
+        "(with sweep stop, where a service runs it), then launch again "
         f"to go on; if it has died, its lease expires in {left:.0f} s: launch again then"
     )

@@ -354,7 +354,7 @@ def launch(request: Request, response: Response, body: Launch) -> StudyAnswer:
     return service.answer(config.name)
 
 
-def is_archived(name: str) -> str:
+def _archived_text(name: str) -> str:
     """What is said where an archived study is to be launched."""
     return f"study {name!r} is archived; restore it first"
 
@@ -380,7 +380,7 @@ def _launch(service: Service, config: StudyConfig, key: str | None) -> bool:
             if state := service.busy(seen):
                 raise ConflictError(f"study {config.name!r} is {state} already; stop it first")
             if asked.archived:
-                raise ConflictError(is_archived(config.name))
+                raise ConflictError(_archived_text(config.name))
             if asked.is_sweeps:
                 check_settings(config, seen.snapshot.record.config)
         launch = LaunchRequest(
@@ -496,7 +496,7 @@ def check_draft(request: Request, body: Draft) -> Checked:
         config = read_draft(body, service.settings.studies)
         there = next((one for one in service.reader.names() if one.name == config.name), None)
         if there is not None and there.archived:
-            raise ConfigError(is_archived(config.name))
+            raise ConfigError(_archived_text(config.name))
         if there is not None and there.is_sweeps:
             with storage_errors(service.storage):
                 stored, _ = read_header(service.storage, config.name)

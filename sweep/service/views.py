@@ -53,7 +53,7 @@ PICTURE_POINTS = 64
 def state_of(asked: Asked, runs: bool) -> tuple[State, str | None]:
     """The state of a study, and a message about it; `runs` is whether a coordinator has it."""
     launch, ended = asked.launch, asked.ended
-    if launch is not None and ended is None:
+    if launch is not None and asked.is_open:
         if launch.wanted == "stop":
             return ("stopping" if runs else "stopped"), None
         return ("running", None) if runs else ("queued", "waits to begin")
